@@ -1,0 +1,1 @@
+"""MuJoCo and classic continuous control."""

@@ -1,0 +1,1 @@
+"""pgbench: policy-optimisation algorithms, compared honestly and fast."""

@@ -1,0 +1,1 @@
+"""Data flows between environments and algorithms: generators of phases, no mathematics."""

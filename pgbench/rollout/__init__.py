@@ -1,0 +1,1 @@
+"""Engines that produce experience: native-threaded MuJoCo batches."""

@@ -1,1 +1,29 @@
-"""The command line, one module a group of commands."""
+"""The command line, one module a group of commands; heavy imports wait inside the commands."""
+
+import typer
+
+EXAMPLES = """\b
+Examples:
+  pgbench run --algo mdpo --env hopper
+  pgbench run --algo sac --env pendulum --seeds 3 --budget 20k --set lr=1e-3
+  pgbench run --algo ./my_algo.py --env hopper
+  pgbench show runs/mdpo/hopper/0-1a2b3c4d
+  pgbench list algos
+
+Every command has its own --help. --debug anywhere shows full tracebacks.
+"""
+
+app = typer.Typer(
+    name="pgbench",
+    help="Compare policy-optimisation algorithms, honestly and fast.",
+    epilog=EXAMPLES,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+from pgbench.cli import board, catalogue, run, tools  # noqa: E402
+
+for module in (run, catalogue, board, tools):
+    module.add_to(app)

@@ -1,0 +1,48 @@
+"""`pgbench` and `python -m pgbench`: one clear line and exit code 2 for bad input."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def main() -> None:
+    """Run the command line and exit with its code (0; 1 a run failed; 2 bad input; 130 stopped)."""
+    from pgbench.cli import app
+    from pgbench.errors import PgbenchError
+
+    debug = "--debug" in sys.argv
+    arguments = [word for word in sys.argv[1:] if word != "--debug"]
+    try:
+        app(args=arguments, prog_name="pgbench")
+    except PgbenchError as error:
+        if debug:
+            raise
+        _say(str(error))
+        raise SystemExit(2) from None
+    except BrokenPipeError:  # the reader left, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        _say("stopped")
+        raise SystemExit(130) from None
+    except OSError as error:
+        if debug:
+            raise
+        _say(f"{error.filename or 'file'}: {error.strerror or error}")
+        raise SystemExit(2) from None
+    except Exception as error:
+        if debug:
+            raise
+        _say(f"unexpected {type(error).__name__}: {error} (--debug shows where)")
+        raise SystemExit(1) from None
+
+
+def _say(text: str) -> None:
+    print("pgbench: " + " ".join(text.split()), file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

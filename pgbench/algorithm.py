@@ -1,0 +1,108 @@
+"""What every algorithm is: a frozen config, `act`, `update`, and a state that can be saved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar
+
+import torch
+from gymnasium.spaces import Box, Space
+from torch import Tensor
+
+from pgbench.errors import PgbenchError
+
+Fn = TypeVar("Fn", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What the runner hands to an algorithm besides its config.
+
+    `budget` is the whole run's, in the unit of the loop (schedules need it); `seed` is already a
+    derived stream; `compile` asks for compiled updates.
+    """
+
+    observation_space: Space[Any]
+    action_space: Space[Any]
+    budget: int
+    seed: int = 0
+    device: torch.device = torch.device("cpu")
+    compile: bool = False
+
+    @property
+    def box_dims(self) -> tuple[int, int]:
+        """(observation size d, action size a) of two flat boxes.
+
+        Raises: PgbenchError if either space is something else.
+        """
+        for what, space in (("observation", self.observation_space), ("action", self.action_space)):
+            if not isinstance(space, Box) or len(space.shape) != 1:
+                raise PgbenchError(f"this algorithm needs a flat Box as {what} space, not {space}")
+        return self.observation_space.shape[0], self.action_space.shape[0]  # type: ignore[index]
+
+
+class Algorithm:
+    """Base of the reference implementations; no algorithm inherits from another.
+
+    `state` holds every tensor that learning changes, by name; together with the generator `rng`
+    it is all that `state_dict` saves. Updates change these tensors in place, so compiled code and
+    captured graphs keep their addresses.
+    """
+
+    Config: ClassVar[type]
+    # What `act` returns: "clip" actions in the box's own units (the environment gets them clipped),
+    # or "scale" actions in [-1, 1] (the environment gets them mapped onto its box).
+    action_range: ClassVar[str] = "clip"
+
+    def __init__(self, config: Any, setup: Setup) -> None:
+        self.config = config
+        self.setup = setup
+        self.device = setup.device
+        self.state: dict[str, Tensor] = {}
+        self.rng = torch.Generator(self.device).manual_seed(setup.seed)
+
+    def act(self, obs: Tensor, explore: bool = True) -> Tensor:
+        """Actions (n, a) for observations (n, d); `explore=False` gives the mode."""
+        raise NotImplementedError
+
+    def update(self, batch: Any) -> dict[str, Tensor]:
+        """Learn from one batch of the loop; returns detached scalars for the log."""
+        raise NotImplementedError
+
+    def noise(self, *shape: int) -> Tensor:
+        """Standard normal draws from the algorithm's own generator."""
+        return torch.randn(shape, generator=self.rng, device=self.device)
+
+    def compiled(self, fn: Fn) -> Fn:
+        """`fn` under no_grad, compiled if the run asks for it.
+
+        `fn` is a pure function of its tensor arguments (it may change them in place), of static
+        shapes. On a GPU the compiled code is also captured in a CUDA graph.
+        """
+        without_grad = torch.no_grad()(fn)
+        if not self.setup.compile:
+            return without_grad
+        mode = "reduce-overhead" if self.device.type == "cuda" else None
+        return torch.compile(without_grad, fullgraph=True, dynamic=False, mode=mode)
+
+    def state_dict(self) -> dict[str, Any]:
+        """A copy of everything that the next `act` or `update` depends on."""
+        return {
+            "state": {name: value.detach().cpu().clone() for name, value in self.state.items()},
+            "rng": self.rng.get_state(),
+        }
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned.
+
+        Raises: PgbenchError if the names or shapes are not this algorithm's.
+        """
+        shapes = {name: tuple(value.shape) for name, value in self.state.items()}
+        given = {name: tuple(value.shape) for name, value in saved["state"].items()}
+        if shapes != given:
+            wrong = sorted(set(shapes.items()) ^ set(given.items()))
+            raise PgbenchError(f"the saved state does not fit {type(self).__name__}: {wrong[:4]}")
+        for name, value in saved["state"].items():
+            self.state[name].copy_(value)
+        self.rng.set_state(saved["rng"])

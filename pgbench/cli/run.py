@@ -1,0 +1,152 @@
+"""`pgbench run`, `show`, `eval`: make runs and look at them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+RUN_EXAMPLES = """\b
+Examples:
+  pgbench run --algo mdpo --env hopper
+  pgbench run --algo mdpo --env hopper --seeds 3 --budget 500k
+  pgbench run --algo ppo --env walker2d --set lr=1e-4 --set clip=0.1
+  pgbench run --algo sac --env pendulum --config sac.toml --device cuda
+  pgbench run --algo ./mine.py --env hopper        (pgbench new algo mine)
+
+The same command again continues an interrupted run to the same numbers.
+"""
+
+Algo = Annotated[str, typer.Option("--algo", "-a", help="A name from `pgbench list algos`, or a .py file.")]
+Env = Annotated[str, typer.Option("--env", "-e", help="A name from `pgbench list envs`, or a .py file.")]
+Runs = Annotated[Path, typer.Option("--runs", help="Folder of the run folders.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this module's commands."""
+    app.command(epilog=RUN_EXAMPLES)(run)
+    app.command()(show)
+    app.command("eval")(evaluate)
+
+
+def run(
+    algo: Algo,
+    env: Env,
+    budget: Annotated[
+        str | None, typer.Option(help="Environment steps: 200k, 1M, or smoke, small, paper.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of a single run.")] = 0,
+    seeds: Annotated[
+        int | None, typer.Option(help="Run seeds 0 to N-1, one after the other.", min=1)
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", "-s", help="A config key (key=value) or env.<keyword>=value."),
+    ] = None,
+    config: Annotated[str | None, typer.Option(help="TOML file of config keys.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    compile: Annotated[
+        bool | None,
+        typer.Option("--compile/--no-compile", help="Compile updates (default: where it repays)."),
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Torch threads (default: what the loop likes).", min=1)
+    ] = None,
+    episodes: Annotated[int, typer.Option(help="Final evaluation episodes.", min=1)] = 20,
+    runs: Runs = Path("runs"),
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start over; an old run is kept as <name>.oldN.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the records as JSON.")] = False,
+) -> None:
+    """Train, evaluate and record; continues where an interrupted run stopped."""
+    from pgbench.config import parse_settings, read_toml
+    from pgbench.errors import PgbenchError
+    from pgbench.plan import Protocol, make_plan
+    from pgbench.progress import Progress
+    from pgbench.runner import Interrupted, Run
+
+    if seeds is not None and seed:
+        raise PgbenchError("give --seed for one run or --seeds for several, not both")
+    settings: dict[str, Any] = read_toml(config) if config else {}
+    settings.update(parse_settings(set_ or []))
+    plans = [
+        make_plan(
+            algo, env, seed=s, budget=budget, settings=settings, device=device, compile=compile,
+            threads=threads, protocol=Protocol(episodes=episodes),
+        )
+        for s in ([seed] if seeds is None else range(seeds))
+    ]  # fmt: skip
+    done = []
+    for plan in plans:
+        work = Run(plan, runs, Progress(quiet or as_json))
+        try:
+            record = work.go(fresh)
+        except Interrupted:
+            typer.echo(f"stopped; saved in {work.folder}; the same command continues it", err=True)
+            raise typer.Exit(130) from None
+        except PgbenchError:
+            raise
+        except Exception as error:
+            if not (work.folder / "run.json").exists():
+                raise
+            typer.echo(f"pgbench: the run failed: {type(error).__name__}: {error}", err=True)
+            record = json.loads((work.folder / "run.json").read_text())
+        done.append((work.folder, record))
+    if as_json:
+        typer.echo(json.dumps([r for _, r in done] if seeds is not None else done[0][1], indent=1))
+    else:
+        from pgbench.report import runs_table
+
+        typer.echo(runs_table(done))
+    if any(record["status"] == "failed" for _, record in done):
+        raise typer.Exit(1)
+
+
+def show(
+    folder: Annotated[Path, typer.Argument(help="A run folder, or a folder of runs.")] = Path("runs"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
+) -> None:
+    """What a run was, what it reached, what it cost; or a line for each run below a folder."""
+    from pgbench.record import read_run
+    from pgbench.report import find_runs, run_page, runs_table
+
+    if (folder / "run.json").exists() or not folder.is_dir():
+        record = read_run(folder)
+        typer.echo(json.dumps(record, indent=1) if as_json else run_page(folder, record))
+        return
+    found = [(path, read_run(path)) for path in find_runs(folder)]
+    typer.echo(json.dumps([r for _, r in found], indent=1) if as_json else runs_table(found))
+
+
+def evaluate(
+    folder: Annotated[Path, typer.Argument(help="A finished run folder.")],
+    episodes: Annotated[int, typer.Option(help="Episodes.", min=1)] = 20,
+    seed: Annotated[int, typer.Option(help="Another value gives other evaluation episodes.")] = 0,
+    video: Annotated[
+        Path | None, typer.Option(help="Also write the first episode as .mp4 or .gif.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Evaluate a trained policy again; film it."""
+    from pgbench.api import load
+    from pgbench.evaluate import evaluate as run_episodes
+    from pgbench.statistics import t_interval
+    from pgbench.video import film
+
+    loaded = load(folder)
+    result = run_episodes(loaded.policy, loaded.env, episodes, seed, loaded.env_kwargs)
+    low, high = t_interval(result.returns)
+    if as_json:
+        typer.echo(json.dumps({"returns": result.returns, "lengths": result.lengths}))
+    else:
+        typer.echo(
+            f"{loaded.env.id} return {result.mean:,.1f}, 95% interval "
+            f"[{low:,.1f}, {high:,.1f}] over {episodes} episodes"
+        )
+    if video:
+        frames = film(loaded.policy, loaded.env, video, seed, loaded.env_kwargs)
+        typer.echo(f"{video}: {frames} frames", err=as_json)

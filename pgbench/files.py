@@ -1,0 +1,135 @@
+"""Files that are whole or absent: temporary file, fsync, rename; and one process a folder."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pgbench.errors import PgbenchError
+
+
+def write_bytes(path: Path, data: bytes | memoryview) -> None:
+    """Replace `path` by `data`: a reader sees the old or the new file, never a part.
+
+    Raises: PgbenchError if the disk is full or the folder cannot be written; `path` is untouched.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise cannot_write(path, error) from error
+
+
+def cannot_write(path: Path, error: OSError) -> PgbenchError:
+    """The one line for a failed write."""
+    return PgbenchError(
+        f"cannot write {path}: {error.strerror or error}; free space or choose another --runs "
+        "folder, then give the same command again: the run continues from its last checkpoint"
+    )
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace `path` by `value` as indented JSON (no NaN)."""
+    text = json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False)
+    write_bytes(path, (text + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file.
+
+    Raises: PgbenchError naming the file if it is missing or no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise PgbenchError(f"there is no file {path}") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise PgbenchError(f"{path} is not valid JSON ({error}); it was not written by pgbench") from error
+    except OSError as error:
+        raise PgbenchError(f"cannot read {path}: {error.strerror}") from error
+
+
+def save_tensors(path: Path, value: Any) -> None:
+    """Replace `path` by `value`: nested dicts and lists of tensors, arrays and plain values."""
+    import torch
+
+    buffer = io.BytesIO()
+    torch.save(_map_arrays(value, pack=True), buffer)
+    write_bytes(path, buffer.getbuffer())
+
+
+def load_tensors(path: Path) -> Any:
+    """What `save_tensors` wrote; nothing in the file is executed.
+
+    Raises: PgbenchError if the file is damaged.
+    """
+    import torch
+
+    try:
+        return _map_arrays(torch.load(path, map_location="cpu", weights_only=True), pack=False)
+    except FileNotFoundError as error:
+        raise PgbenchError(f"there is no file {path}") from error
+    except Exception as error:  # torch raises many kinds for a damaged file
+        raise PgbenchError(
+            f"{path} is damaged ({type(error).__name__}); start this run again with --fresh"
+        ) from error
+
+
+def _map_arrays(value: Any, pack: bool) -> Any:
+    """NumPy arrays as tagged tensors (`pack`) or back: the safe loader knows tensors only."""
+    import numpy as np
+    import torch
+
+    if pack and isinstance(value, np.ndarray):
+        return {"__array__": torch.from_numpy(np.ascontiguousarray(value))}
+    if pack and isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, dict):
+        if not pack and set(value) == {"__array__"}:
+            return value["__array__"].numpy()
+        return {key: _map_arrays(item, pack) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_map_arrays(item, pack) for item in value]
+    return value
+
+
+@contextlib.contextmanager
+def only_process(folder: Path) -> Iterator[None]:
+    """Hold `folder` for this process; the kernel frees it when the process dies, however it dies.
+
+    Raises: PgbenchError if another process holds it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = open(folder / ".lock", "w")  # noqa: SIM115
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    with file:
+        try:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:  # not a POSIX system: no lock to be had
+            pass
+        except BlockingIOError as error:
+            raise PgbenchError(
+                f"another process is working in {folder}; wait for it, or use another --seed"
+            ) from error
+        yield

@@ -1,0 +1,62 @@
+"""What environments promise beyond `gymnasium.vector.VectorEnv`: capabilities, by name.
+
+An algorithm names the capabilities that it requires, an environment those that it has; the
+registry matches the names, these protocols say what they mean.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, Protocol, runtime_checkable
+
+from gymnasium.spaces import Box
+
+from pgbench.errors import PgbenchError
+from pgbench.registry import EnvSpec, find_env, resolve, unknown
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """Every environment: a saved state continues to the same bits, in another process too."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Simulator state, generators, counters, as arrays and plain values."""
+        ...
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        ...
+
+
+@runtime_checkable
+class ContinuousActions(Protocol):
+    """Observations (n, d) and actions (n, a) are float vectors; the action space is a Box."""
+
+    single_observation_space: Box
+    single_action_space: Box
+
+
+CAPABILITIES: dict[str, type] = {"ContinuousActions": ContinuousActions}
+
+
+def make(env: str | EnvSpec, num_envs: int = 1, seed: int | None = None, **kwargs: Any) -> Any:
+    """A vector environment of the catalogue; with `seed` it is reset already.
+
+    Raises: PgbenchError for an unknown id, an unknown keyword or a missing package.
+    """
+    spec = find_env(env) if isinstance(env, str) else env
+    entry = resolve(spec)
+    known = inspect.signature(entry).parameters
+    if not any(p.kind is p.VAR_KEYWORD for p in known.values()):
+        for key in kwargs:
+            if key not in known:
+                raise unknown(f"setting of {spec.id}", key, known, f"see `pgbench explain {spec.id}`")
+    try:
+        vector = entry(num_envs=num_envs, **{**spec.kwargs, **kwargs})
+    except (TypeError, ValueError) as error:
+        if not kwargs:
+            raise
+        raise PgbenchError(f"{spec.id} does not take {kwargs}: {error}") from error
+    if seed is not None:
+        vector.reset(seed=seed)
+    return vector

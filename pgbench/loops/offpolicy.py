@@ -1,0 +1,99 @@
+"""The off-policy loop: every environment step goes to a replay buffer and pays for one update."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pgbench.algorithm import Algorithm
+from pgbench.batches import Replay
+from pgbench.loops.base import Episodes, Phase
+from pgbench.policy import Policy
+
+CHUNK = 200  # environment steps a phase: about two seconds between chances to save
+
+
+class OffPolicy:
+    """Needs of the config: `num_envs`, `buffer`, `batch`, `start`."""
+
+    compile_from: ClassVar[int] = 5_000
+    threads: ClassVar[int] = 0
+
+    def __init__(self, algorithm: Algorithm, env: Any, budget: int, seed: int) -> None:
+        c = algorithm.config
+        self.algorithm, self.env, self.budget = algorithm, env, budget
+        self.steps = 0
+        d, a = algorithm.setup.box_dims
+        self.replay = Replay(min(c.buffer, budget + c.num_envs), d, a, algorithm.device)
+        self.policy = Policy(algorithm, env.single_action_space)
+        self.episodes = Episodes(c.num_envs)
+        self.rng = torch.Generator().manual_seed(seed)
+        self.act_dim = a
+        seeds = [seed + 2 * i for i in range(c.num_envs)]  # steps of two keep the training bit
+        self.obs, _ = env.reset(seed=seeds)
+
+    def phases(self) -> Iterator[Phase]:
+        """Chunks of (act, store, update) until the budget is spent."""
+        c = self.algorithm.config
+        while self.steps < self.budget:
+            metrics: dict[str, Tensor] = {}
+            until = min(self.steps + CHUNK, self.budget)
+            while self.steps < until:
+                self.interact(random=self.steps < c.start)
+                self.steps += c.num_envs
+                if self.steps <= c.start:
+                    continue
+                for _ in range(c.num_envs):
+                    index = torch.randint(self.replay.size, (c.batch,), generator=self.rng)
+                    batch = self.replay.draw(index.to(self.algorithm.device))
+                    metrics = self.algorithm.update(batch)
+            yield Phase("update" if metrics else "collect", metrics)
+
+    @torch.no_grad()
+    def interact(self, random: bool) -> None:
+        """One step of every environment into the buffer; `random` acts uniformly over the box."""
+        n = len(self.obs)
+        if random:
+            action = torch.rand(n, self.act_dim, generator=self.rng) * 2 - 1
+            action = action.to(self.algorithm.device)
+        else:
+            action = self.algorithm.act(self.policy.see(self.obs))
+        obs, reward, terminated, truncated, info = self.env.step(self.policy.to_env(action))
+        done = terminated | truncated
+        next_obs = obs
+        if done.any():
+            next_obs = np.array(obs)
+            next_obs[done] = np.stack(list(info["final_obs"][done]))
+        rest = np.concatenate([reward[:, None], next_obs, terminated[:, None]], 1, dtype=np.float32)
+        device = self.algorithm.device
+        parts = [self.policy.see(self.obs), action, torch.from_numpy(rest).to(device)]
+        self.replay.add(torch.cat(parts, 1))
+        self.episodes.add(reward, done)
+        self.obs = obs
+
+    def state_dict(self) -> dict[str, Any]:
+        """Environment, generator, counters and the filled part of the buffer."""
+        return {
+            "env": self.env.state_dict(),
+            "obs": torch.from_numpy(np.array(self.obs)),
+            "steps": self.steps,
+            "rng": self.rng.get_state(),
+            "episodes": self.episodes.state_dict(),
+            "head": self.replay.head,
+            # A clone, because torch.save would write the whole storage behind a view.
+            "rows": self.replay.rows[: self.replay.size].clone(),
+        }
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        self.env.load_state_dict(saved["env"])
+        self.obs = saved["obs"].numpy()
+        self.steps = saved["steps"]
+        self.rng.set_state(saved["rng"])
+        self.episodes.load_state_dict(saved["episodes"])
+        self.replay.head, self.replay.size = saved["head"], len(saved["rows"])
+        self.replay.rows[: self.replay.size] = saved["rows"].to(self.algorithm.device)

@@ -1,0 +1,155 @@
+"""The on-policy loop: collect a rollout with a fixed policy, learn from it, throw it away.
+
+The observation normaliser is frozen within an iteration (it learns from a rollout after the
+update), so each rollout comes from one well-defined policy and is seen by the update exactly as
+it was seen by the policy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pgbench.algorithm import Algorithm
+from pgbench.batches import Rollout
+from pgbench.errors import PgbenchError
+from pgbench.loops.base import Episodes, Phase
+from pgbench.ops.normalize import CLIP, RunningMoments
+from pgbench.ops.returns import discounted_sum
+from pgbench.policy import Policy
+
+
+class OnPolicy:
+    """Needs of the config: `num_envs`, `horizon`, `gamma`, `normalize_obs`, `normalize_reward`."""
+
+    compile_from: ClassVar[int] = 100_000
+    threads: ClassVar[int] = 1
+
+    def __init__(self, algorithm: Algorithm, env: Any, budget: int, seed: int) -> None:
+        c = algorithm.config
+        if c.horizon % c.num_envs:
+            raise PgbenchError(
+                f"horizon {c.horizon} is not a multiple of num_envs {c.num_envs}; change one with --set"
+            )
+        self.horizon = c.horizon
+        if budget < self.horizon:
+            raise PgbenchError(
+                f"a budget of {budget} is below one iteration of {self.horizon} environment steps; "
+                "raise --budget or lower --set horizon"
+            )
+        self.algorithm, self.env = algorithm, env
+        # Whole iterations only: the budget is never exceeded, and shapes stay static.
+        self.budget = budget - budget % self.horizon
+        self.steps = 0
+        d = env.single_observation_space.shape[0]
+        self.moments = RunningMoments(d, algorithm.device) if c.normalize_obs else None
+        self.scale = RunningMoments(1, algorithm.device) if c.normalize_reward else None
+        self.discounted = torch.zeros(c.num_envs, device=algorithm.device)
+        self.policy = Policy(algorithm, env.single_action_space, self.moments)
+        self.episodes = Episodes(c.num_envs)
+        self.pending: Rollout | None = None
+        self.raw_obs: Tensor | None = None
+        seeds = [seed + 2 * i for i in range(c.num_envs)]  # steps of two keep the training bit
+        self.obs, _ = env.reset(seed=seeds)
+
+    def phases(self) -> Iterator[Phase]:
+        """Alternate collection and update until the budget is spent."""
+        while self.pending is not None or self.steps < self.budget:
+            if self.pending is None:
+                self.pending = self.collect()
+                yield Phase("collect")
+            metrics = self.algorithm.update(self.pending)
+            if self.moments is not None and self.raw_obs is not None:
+                self.moments.update(self.raw_obs)
+            self.pending = self.raw_obs = None
+            yield Phase("update", metrics)
+
+    @torch.no_grad()
+    def collect(self) -> Rollout:
+        """Step the environments for one horizon with the present policy."""
+        n = self.algorithm.config.num_envs
+        length = self.horizon // n
+        d = self.obs.shape[1]
+        raw = np.empty((length, n, d), np.float32)
+        raw_next = np.empty((length, n, d), np.float32)
+        reward = np.empty((length, n), np.float32)
+        terminated, truncated = np.empty((2, length, n), bool)
+        actions: list[Tensor] = []
+        for t in range(length):
+            raw[t] = self.obs
+            action = self.algorithm.act(self.policy.see(self.obs))
+            actions.append(action)
+            obs, reward[t], terminated[t], truncated[t], info = self.env.step(
+                self.policy.to_env(action)
+            )
+            raw_next[t] = obs
+            done = terminated[t] | truncated[t]
+            if done.any():
+                raw_next[t, done] = np.stack(list(info["final_obs"][done]))
+            self.episodes.add(reward[t], done)
+            self.obs = obs
+        self.steps += self.horizon
+        device = self.algorithm.device
+        raw_t, next_t, reward_t, term_t, trunc_t = (
+            torch.from_numpy(x).to(device) for x in (raw, raw_next, reward, terminated, truncated)
+        )
+        self.raw_obs = raw_t.flatten(0, 1)
+        see = self.moments.normalize if self.moments else torch.clone
+        return Rollout(
+            obs=see(raw_t),
+            action=torch.stack(actions),
+            reward=self.scaled(reward_t, term_t | trunc_t),
+            next_obs=see(next_t),
+            terminated=term_t,
+            truncated=trunc_t,
+        )
+
+    def scaled(self, reward: Tensor, done: Tensor) -> Tensor:
+        """Rewards (T, n) over the running std of the discounted return, clipped to +-10."""
+        if self.scale is None:
+            return reward
+        # G_t = r_t + gamma G_{t-1}, restarted after an episode's end: a scan backwards in time.
+        gamma = self.algorithm.config.gamma
+        keep = gamma * (~done).float()
+        first = reward[:1] + gamma * self.discounted
+        flipped = torch.cat([first, reward[1:]]).flip(0)
+        discount = torch.cat([keep[:-1].flip(0), torch.zeros_like(keep[:1])])
+        returns = discounted_sum(flipped, discount).flip(0)
+        self.discounted = returns[-1] * (~done[-1]).float()
+        self.scale.update(returns.reshape(-1, 1))
+        return (reward * self.scale.inv_std).clamp(-CLIP, CLIP)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Environment, normalisers, counters and the rollout that waits for its update."""
+        return {
+            "env": self.env.state_dict(),
+            "obs": torch.from_numpy(np.array(self.obs)),
+            "steps": self.steps,
+            "moments": self.moments.state if self.moments else None,
+            "scale": self.scale.state if self.scale else None,
+            "discounted": self.discounted,
+            "episodes": self.episodes.state_dict(),
+            "pending": asdict(self.pending) if self.pending else None,
+            "raw_obs": self.raw_obs,
+        }
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        device = self.algorithm.device
+        self.env.load_state_dict(saved["env"])
+        self.obs = saved["obs"].numpy()
+        self.steps = saved["steps"]
+        for moments, key in ((self.moments, "moments"), (self.scale, "scale")):
+            if moments:
+                moments.state = {k: v.to(device) for k, v in saved[key].items()}
+                moments.refresh()
+        self.discounted = saved["discounted"].to(device)
+        self.episodes.load_state_dict(saved["episodes"])
+        pending = saved["pending"]
+        self.pending = Rollout(**{k: v.to(device) for k, v in pending.items()}) if pending else None
+        self.raw_obs = saved["raw_obs"].to(device) if saved["raw_obs"] is not None else None

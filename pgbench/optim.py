@@ -1,0 +1,40 @@
+"""Adam on flat parameter vectors, in place, free of host synchronisation."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def with_adam(name: str, theta: Tensor) -> dict[str, Tensor]:
+    """State entries of a trained vector: `name`, its moments `name.m`, `name.v`, its count `name.t`."""
+    return {
+        name: theta,
+        f"{name}.m": torch.zeros_like(theta),
+        f"{name}.v": torch.zeros_like(theta),
+        f"{name}.t": torch.zeros((), device=theta.device),
+    }
+
+
+def adam_(
+    state: dict[str, Tensor],
+    name: str,
+    grad: Tensor,
+    lr: float | Tensor,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+) -> None:
+    """One Adam step (Kingma & Ba 2015, Algorithm 1) on `state[name]` (P,), in place."""
+    m, v, t = state[f"{name}.m"], state[f"{name}.v"], state[f"{name}.t"]
+    t.add_(1)
+    m.lerp_(grad, 1 - betas[0])
+    v.mul_(betas[1]).addcmul_(grad, grad, value=1 - betas[1])
+    m_hat = m / (1 - betas[0] ** t)
+    v_hat = v / (1 - betas[1] ** t)
+    state[name].sub_(lr * m_hat / (v_hat.sqrt() + eps))
+
+
+def clip_norm(grad: Tensor, limit: float) -> tuple[Tensor, Tensor]:
+    """The gradient scaled to a Euclidean norm of at most `limit`, and its norm before."""
+    norm = grad.norm()
+    return grad * torch.clamp(limit / (norm + 1e-6), max=1.0), norm

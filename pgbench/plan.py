@@ -1,0 +1,175 @@
+"""From the user's words to a resolved run: what exactly will be done, and its name on disk."""
+
+from __future__ import annotations
+
+import ast
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pgbench.config import amount, build, digest, plain
+from pgbench.errors import PgbenchError
+from pgbench.registry import (
+    AlgoSpec,
+    EnvSpec,
+    find_algo,
+    find_env,
+    missing_capabilities,
+    resolve,
+)
+
+LOOPS = {
+    "onpolicy": "pgbench.loops.onpolicy:OnPolicy",
+    "offpolicy": "pgbench.loops.offpolicy:OffPolicy",
+}
+COMPILERS = ("c++", "g++", "clang++")
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a run is judged; part of what makes two runs comparable."""
+
+    episodes: int = 20  # of the final policy
+    curve_points: int = 10  # evaluations, the final one included
+    curve_episodes: int = 5
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run, resolved. `identity` says what is computed, the rest only how."""
+
+    algo: AlgoSpec
+    env: EnvSpec
+    config: Any
+    seed: int
+    budget: int
+    env_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    protocol: Protocol = field(default_factory=Protocol)
+    device: str = "cpu"
+    compile: bool = False
+    threads: int = 1
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Everything that the result may depend on, but the seed and the machine."""
+        return {
+            "algorithm": self.algo.name,
+            "family": self.algo.family,
+            "config": plain(self.config),
+            "environment": self.env.name,
+            "env_kwargs": dict(self.env_kwargs),
+            "budget": self.budget,
+            "protocol": asdict(self.protocol),
+            "sources": [_source_digest(spec) for spec in (self.algo, self.env)],
+        }
+
+    def folder(self, runs: Path) -> Path:
+        """`<runs>/<algorithm>/<environment>/<seed>-<hash>`."""
+        name = f"{self.seed}-{digest(self.identity)[:8]}"
+        return runs / self.algo.name / self.env.id / name
+
+
+def _source_digest(spec: AlgoSpec | EnvSpec) -> str | None:
+    """Digest of a plug-in file's text, so that an edited plug-in is another run; None for built-ins."""
+    file = Path(spec.origin.rpartition(":")[0])
+    if isinstance(spec.entry_point, str) and spec.entry_point.startswith("pgbench."):
+        return None
+    return digest(file.read_text(encoding="utf-8")) if file.is_file() else None
+
+
+def make_plan(
+    algo: str,
+    env: str,
+    *,
+    seed: int = 0,
+    budget: str | int | None = None,
+    settings: Mapping[str, Any] | None = None,
+    protocol: Protocol | None = None,
+    device: str = "auto",
+    compile: bool | None = None,
+    threads: int | None = None,
+) -> Plan:
+    """Resolve names, config, budget and device.
+
+    `settings` are config keys, or `env.<keyword>` for the environment's constructor.
+
+    Raises: PgbenchError for anything unknown, ill-typed, out of range or incompatible.
+    """
+    env_spec = find_env(env)
+    algo_spec = find_algo(algo, env_spec.family)
+    missing = missing_capabilities(algo_spec, env_spec)
+    if missing:
+        raise PgbenchError(
+            f"{algo_spec.name} needs {', '.join(missing)}, which {env_spec.id} lacks; "
+            f"`pgbench compat {algo_spec.name}` lists what fits"
+        )
+    if algo_spec.loop not in LOOPS:
+        raise PgbenchError(f"{algo_spec.name} asks for loop '{algo_spec.loop}'; there is {', '.join(LOOPS)}")
+    if seed < 0:
+        raise PgbenchError(f"a seed is a whole number from 0, not {seed}")
+    settings = dict(settings or {})
+    env_kwargs = {k[4:]: _literal(settings.pop(k)) for k in list(settings) if k.startswith("env.")}
+    config = build(resolve(algo_spec).Config, settings, algo_spec.name)
+    steps = amount(algo_spec.budget if budget is None else budget, env_spec.budgets)
+    loop = load_loop(algo_spec.loop)
+    device = choose_device(device)
+    return Plan(
+        algo=algo_spec,
+        env=env_spec,
+        config=config,
+        seed=seed,
+        budget=steps,
+        env_kwargs=env_kwargs,
+        protocol=protocol or Protocol(),
+        device=device,
+        compile=steps >= loop.compile_from and can_compile(device) if compile is None else compile,
+        threads=threads or loop.threads or os.cpu_count() or 1,
+    )
+
+
+def load_loop(name: str) -> Any:
+    """The loop class of that name."""
+    module, _, attribute = LOOPS[name].partition(":")
+    import importlib
+
+    return getattr(importlib.import_module(module), attribute)
+
+
+def choose_device(device: str) -> str:
+    """`auto`, `cpu`, `cuda` or `cuda:<n>` as a device that this machine has.
+
+    Raises: PgbenchError if it has not.
+    """
+    import torch
+
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device != "cpu" and not device.startswith("cuda"):
+        raise PgbenchError(f"unknown device '{device}'; take auto, cpu, cuda or cuda:<number>")
+    if device != "cpu":
+        number = device.partition(":")[2] or "0"
+        if not number.isdigit():
+            raise PgbenchError(f"unknown device '{device}'; take auto, cpu, cuda or cuda:<number>")
+        if not torch.cuda.is_available() or int(number) >= torch.cuda.device_count():
+            raise PgbenchError(f"this machine has no {device}; take --device cpu (or auto)")
+    return device
+
+
+def can_compile(device: str) -> bool:
+    """Whether torch.compile can build code for this device here."""
+    return device != "cpu" or any(shutil.which(name) for name in COMPILERS)
+
+
+def _literal(text: Any) -> Any:
+    """`"0.5"` -> 0.5, `"true"` -> True, other words as they are."""
+    if not isinstance(text, str):
+        return text
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text

@@ -1,0 +1,78 @@
+"""The run record: one JSON object a run, complete enough to trust, with an id that covers it all."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pgbench.config import digest
+from pgbench.errors import PgbenchError
+from pgbench.files import read_json
+
+SCHEMA = 1
+STATUSES = ("running", "finished", "failed", "interrupted")
+NOT_IN_ID = ("id", "stamps", "prev")
+
+
+def record_id(record: dict[str, Any]) -> str:
+    """SHA-256 of the canonical record without its id, its stamps and its place in a chain."""
+    return digest({key: value for key, value in record.items() if key not in NOT_IN_ID})
+
+
+def check(record: Any, where: str) -> dict[str, Any]:
+    """`record` if it is one of ours, unchanged since it was written; `where` names it in errors.
+
+    Raises: PgbenchError for a newer schema, a missing field, an id that does not match.
+    """
+    if not isinstance(record, dict) or "schema" not in record:
+        raise PgbenchError(f"{where} is no run record (it has no schema field)")
+    if record["schema"] != SCHEMA:
+        older = isinstance(record["schema"], int) and record["schema"] < SCHEMA
+        advice = "run it again" if older else "upgrade pgbench: pip install -U pgbench"
+        raise PgbenchError(
+            f"{where} has record schema {record['schema']}, this pgbench reads {SCHEMA}; {advice}"
+        )
+    for name in ("id", "status", "algorithm", "environment", "protocol", "result", "cost"):
+        if name not in record:
+            raise PgbenchError(f"{where} lacks the field '{name}'; it is not whole")
+    if record["status"] not in STATUSES:
+        raise PgbenchError(f"{where} has the unknown status '{record['status']}'")
+    if record["id"] != record_id(record):
+        raise PgbenchError(f"{where} was changed after it was written: its id does not match")
+    return record
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """The record of a run folder.
+
+    Raises: PgbenchError if the folder is no run, half-written, or of another schema.
+    """
+    if not folder.is_dir():
+        raise PgbenchError(f"there is no run folder {folder}")
+    path = folder / "run.json"
+    if not path.exists():
+        raise PgbenchError(
+            f"{folder} has no run.json: it is no run, or its first write was cut off; "
+            "delete it and run again"
+        )
+    return check(read_json(path), str(path))
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The records of a JSON-lines file, each checked.
+
+    Raises: PgbenchError naming file and line.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise PgbenchError(f"cannot read {path}: {error}") from error
+    records = []
+    for number, line in enumerate(lines, 1):
+        where = f"{path} line {number}"
+        try:
+            records.append(check(json.loads(line), where))
+        except json.JSONDecodeError as error:
+            raise PgbenchError(f"{where} is not valid JSON: {error}") from error
+    return records

@@ -1,0 +1,218 @@
+"""A batch of MuJoCo environments on native threads, equal bit for bit to one `MjData` each.
+
+`mujoco.batch.Batch` steps all simulations in one call that holds no Python lock. An environment
+adds its model file and a few vectorised functions: observation, reward and termination, first state.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import gymnasium
+import mujoco
+import numpy as np
+from gymnasium import spaces
+from mujoco.batch import Batch, SimulationError
+from numpy.typing import NDArray
+
+from pgbench.errors import PgbenchError
+from pgbench.rollout.batch_env import EVERY, BatchEnv, Bools, Floats, Info, Rows
+
+ASSETS = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
+FRAME_SIZE = 480
+
+
+class MujocoBatchEnv(BatchEnv):
+    """Environments of one MuJoCo model, stepped together.
+
+    Attributes that the vectorised functions read, live, n environments first:
+    `qpos` (n, nq), `qvel` (n, nv), `ctrl` (n, nu), each MjData field named in `derived`, and, with
+    `contact_forces`, `cfrc_ext` (n, nbody, 6). Derived fields describe the state before the last
+    physics substep, as they do after `mj_step` in Gymnasium.
+
+    Contact forces need `mj_rnePostConstraint` after the step, which `Batch` does not call: the batch
+    then keeps one MjData per simulation and this process calls it on a copy of each. Environments
+    that read no contact forces skip that, which changes no other number.
+
+    A simulation that becomes unstable (NaN, infinite or huge values) is put back to the model's
+    default state by MuJoCo, as in Gymnasium, and the episode goes on; one in which MuJoCo raises an
+    error, which Gymnasium turns into an exception, ends its episode as terminated instead. NaN in an
+    action makes MuJoCo ignore that environment's controls for the step; a control cost taken from
+    the action is NaN then, as in Gymnasium.
+    """
+
+    model_file: ClassVar[str]
+    frame_skip: ClassVar[int]
+    camera: ClassVar[Mapping[str, Any]] = {}
+
+    def __init__(
+        self,
+        num_envs: int,
+        *,
+        derived: tuple[str, ...] = (),
+        contact_forces: bool = False,
+        num_threads: int = 0,
+        **options: Any,
+    ) -> None:
+        self.model = mujoco.MjModel.from_xml_path(str(ASSETS / self.model_file))
+        self.dt = float(self.model.opt.timestep * self.frame_skip)
+        data = mujoco.MjData(self.model)
+        self.init_qpos, self.init_qvel = data.qpos.copy(), data.qvel.copy()
+        threads = min(num_threads or _cpus(), num_envs)
+        self.batch = Batch(self.model, num_envs, threads, persistent=contact_forces)
+        self.qpos: Floats = self.batch.bind("qpos")
+        self.qvel: Floats = self.batch.bind("qvel")
+        self.ctrl: Floats = self.batch.bind("ctrl")
+        self._derived = {name: self.batch.bind(name) for name in derived}
+        for name, field in self._derived.items():
+            # MuJoCo marks outputs read-only against mistakes; load() puts saved ones back.
+            field.setflags(write=True)
+            setattr(self, name, field)
+        self._scratch = data if contact_forces else None
+        if contact_forces:
+            self.cfrc_ext = self._derived["cfrc_ext"] = np.zeros((num_envs, self.model.nbody, 6))
+        self._place = np.array(self.place(EVERY))
+        self._renderer: Any = None
+
+        width = self.observe(EVERY).shape[1]
+        low, high = self.model.actuator_ctrlrange.astype(np.float32).T
+        super().__init__(
+            num_envs,
+            spaces.Box(-np.inf, np.inf, (width,), np.float64),
+            spaces.Box(low, high, dtype=np.float32),
+            render_fps=round(1 / self.dt),
+            **options,
+        )
+
+    # What an environment provides, beside observe() and pose_info().
+
+    def draw(self, rng: np.random.Generator) -> tuple[Floats, Floats]:
+        """The first state of an episode: qpos (nq,), qvel (nv,)."""
+        raise NotImplementedError
+
+    def outcome(self, actions: Floats, velocity: Floats) -> tuple[Floats, Bools, Info]:
+        """Rewards (n,), terminated (n,) and info terms of the step that was just taken.
+
+        actions: (n, nu) as given, so that their sums have the precision that Gymnasium's have.
+        velocity: (n, p), the change of `place` over the step, in its unit per second.
+        """
+        raise NotImplementedError
+
+    def place(self, rows: Rows) -> Floats:
+        """What moves (k, p): its velocity is given to `outcome`; by default nothing, (k, 0)."""
+        return self.qpos[rows, :0]
+
+    # How the batch runs.
+
+    def advance(self, actions: Floats) -> tuple[Floats, Bools, Info]:
+        """See `BatchEnv`: frame_skip physics steps with the controls held."""
+        self.ctrl[:] = actions
+        failed: NDArray[np.intp] | None = None
+        try:
+            self.batch.step(nstep=self.frame_skip)
+        except SimulationError as error:
+            failed = error.ids
+        if self._scratch is not None:
+            self._contact_forces(self._scratch)
+        before, self._place = self._place, np.array(self.place(EVERY))
+        velocity = (self._place - before) / self.dt
+        rewards, terminated, terms = self.outcome(actions, velocity)
+        if failed is not None:
+            terminated[failed] = True
+        if self.full_info:
+            names = ("x_velocity", "y_velocity")
+            terms = self.pose_info(EVERY) | dict(zip(names, velocity.T, strict=False)) | terms
+        return rewards, terminated, terms
+
+    def restart(self, ids: NDArray[np.intp], rngs: list[np.random.Generator]) -> None:
+        """See `BatchEnv`: model defaults, then a drawn state, then `mj_forward`."""
+        self.batch.reset(ids, stage=mujoco.mjtStage.mjSTAGE_NONE.value)
+        for i, rng in zip(ids.tolist(), rngs, strict=True):
+            self.qpos[i], self.qvel[i] = self.draw(rng)
+        self.batch.forward(ids)
+        if self._scratch is not None:
+            self.cfrc_ext[ids] = 0  # as mj_resetData leaves it
+        self._place[ids] = self.place(ids)
+
+    def save(self) -> Info:
+        """See `BatchEnv`: integration states (warm starts too) and the fields that lag behind."""
+        fields = {name: field.copy() for name, field in self._derived.items()}
+        return {"physics": self.batch.state.copy(), "fields": fields}
+
+    def load(self, state: Info) -> None:
+        """See `BatchEnv`."""
+        self.batch.state[:] = state["physics"]
+        for name, field in self._derived.items():
+            field[:] = state["fields"][name]
+        self._place = np.array(self.place(EVERY))
+
+    def _contact_forces(self, data: mujoco.MjData) -> None:
+        copy, forces = self.batch.get_data, mujoco.mj_rnePostConstraint
+        for i in range(self.num_envs):
+            copy(i, data)
+            forces(self.model, data)
+            self.cfrc_ext[i] = data.cfrc_ext
+
+    # Pictures.
+
+    def render(self) -> tuple[NDArray[np.uint8], ...] | None:
+        """A picture of each of the first `render_envs` environments, uint8 (480, 480, 3).
+
+        Gymnasium's camera of the environment, of the current state.
+        Raises: PgbenchError if there is no OpenGL.
+        """
+        if self.render_mode is None:
+            return None
+        if self._renderer is None:
+            self._picture_data = mujoco.MjData(self.model)
+            self._show(0)
+            self._renderer = self._make_renderer()
+        frames = []
+        for i in range(self.render_envs):
+            self._show(i)
+            frames.append(self._renderer.render("rgb_array"))
+        return tuple(frames)
+
+    def _show(self, i: int) -> None:
+        integration = mujoco.mjtState.mjSTATE_INTEGRATION.value
+        mujoco.mj_setState(self.model, self._picture_data, self.batch.state[i], integration)
+        mujoco.mj_forward(self.model, self._picture_data)
+
+    def _make_renderer(self) -> Any:
+        if sys.platform == "linux" and not os.environ.get("DISPLAY"):
+            os.environ.setdefault("MUJOCO_GL", "egl")
+        screen = self.model.vis.global_
+        screen.offwidth = max(screen.offwidth, FRAME_SIZE)
+        screen.offheight = max(screen.offheight, FRAME_SIZE)
+        try:
+            from gymnasium.envs.mujoco.mujoco_rendering import MujocoRenderer
+
+            renderer = MujocoRenderer(
+                self.model, self._picture_data, dict(self.camera), FRAME_SIZE, FRAME_SIZE
+            )
+            renderer.render("rgb_array")
+        except Exception as error:  # each OpenGL back end fails with an exception of its own
+            raise PgbenchError(
+                f"cannot draw without OpenGL ({type(error).__name__}: {error}); on Debian: "
+                "apt-get install libegl1 libegl-mesa0 libgl1-mesa-dri and set MUJOCO_GL=egl, "
+                "or install libosmesa6 and set MUJOCO_GL=osmesa"
+            ) from error
+        return renderer
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Free the renderer and the native threads; no step is possible afterwards."""
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
+        del self.batch
+
+
+def _cpus() -> int:
+    """CPUs that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

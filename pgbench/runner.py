@@ -1,0 +1,343 @@
+"""Train, evaluate, record: drives a loop's phases, saves between them, resumes to the same bits."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pgbench import provenance
+from pgbench.algorithm import Algorithm, Setup
+from pgbench.config import digest, plain
+from pgbench.errors import PgbenchError
+from pgbench.evaluate import Evaluation, evaluate
+from pgbench.files import cannot_write, load_tensors, only_process, save_tensors, write_json
+from pgbench.interface import make
+from pgbench.log import Log
+from pgbench.loops.base import Loop, Phase
+from pgbench.plan import Plan, load_loop
+from pgbench.progress import Progress
+from pgbench.record import SCHEMA, read_run, record_id
+from pgbench.registry import resolve
+from pgbench.seeding import train_seed
+
+SAVE_AT_MOST = 0.02  # share of the run's time that checkpoints may take
+SAVE_AT_LEAST_S = 10.0  # but not more often than this
+
+
+class Diverged(Exception):
+    """An update produced a number that is not finite."""
+
+
+class Interrupted(Exception):
+    """The user asked to stop; the run was saved and continues with the same command."""
+
+
+def build(plan: Plan) -> tuple[Algorithm, Any, Loop]:
+    """The algorithm, its environment and the loop between them.
+
+    Raises: PgbenchError if the config does not fit the environment.
+    """
+    torch.set_num_threads(plan.threads)
+    num_envs = getattr(plan.config, "num_envs", 1)
+    if num_envs < 1:
+        raise PgbenchError(f"num_envs is at least 1, not {num_envs}")
+    env = make(plan.env, num_envs=num_envs, **plan.env_kwargs)
+    setup = Setup(
+        observation_space=env.single_observation_space,
+        action_space=env.single_action_space,
+        budget=plan.budget,
+        seed=train_seed(plan.env.name, plan.seed, "algorithm"),
+        device=torch.device(plan.device),
+        compile=plan.compile,
+    )
+    algorithm: Algorithm = resolve(plan.algo)(plan.config, setup)
+    loop = load_loop(plan.algo.loop)(
+        algorithm, env, plan.budget, train_seed(plan.env.name, plan.seed, "loop")
+    )
+    return algorithm, env, loop
+
+
+class Run:
+    """One run in its folder; `go` brings it to its end from wherever it stands."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        runs: Path,
+        progress: Progress | None = None,
+        save_every: float | None = None,
+    ) -> None:
+        self.plan, self.folder = plan, plan.folder(runs)
+        self.progress = progress or Progress(quiet=True)
+        self.save_every = save_every  # seconds; None: as often as SAVE_AT_MOST allows
+        self.curve: list[dict[str, Any]] = []
+        self.spent = {"wall_s": 0.0, "cpu_s": 0.0, "evaluate_s": 0.0, "checkpoint_s": 0.0}
+        self.created = provenance.utc_now()
+        self.resumed = 0
+        self.stop = False
+
+    @property
+    def checkpoint(self) -> Path:
+        """The one file that a resumed run starts from."""
+        return self.folder / "checkpoint" / "state.pt"
+
+    def go(self, fresh: bool = False) -> dict[str, Any]:
+        """Run to the end and return the record; a finished run returns at once.
+
+        Raises: PgbenchError for bad input (nothing is written), Interrupted after a stop signal.
+        Any other failure becomes a record of status `failed`.
+        """
+        if fresh and self.folder.exists():
+            self._set_aside()
+        if (self.folder / "run.json").exists():
+            record = read_run(self.folder)
+            if record["status"] == "finished":
+                return record
+            self._same_execution(record)
+        elif self.folder.exists() and any(p.name != ".lock" for p in self.folder.iterdir()):
+            raise PgbenchError(
+                f"{self.folder} has files but no run.json, so it cannot be trusted; "
+                "move it away or give --fresh"
+            )
+        self.algorithm, self.env, self.loop = build(self.plan)
+        try:
+            with only_process(self.folder), self._signals():
+                return self._train()
+        finally:
+            self.env.close()
+
+    def _set_aside(self) -> None:
+        number = 1
+        while (aside := self.folder.with_name(f"{self.folder.name}.old{number}")).exists():
+            number += 1
+        self.folder.rename(aside)
+
+    def _same_execution(self, record: dict[str, Any]) -> None:
+        """Continue on the device and with the threads that the run began with: same bits."""
+        from dataclasses import replace
+
+        from pgbench.plan import choose_device
+
+        how = record["execution"]
+        choose_device(how["device"])
+        self.plan = replace(self.plan, **{k: how[k] for k in ("device", "compile", "threads")})
+
+    def _train(self) -> dict[str, Any]:
+        offset = self._resume() if self.checkpoint.exists() else 0
+        self.log = Log(self.folder, self.loop.steps, offset)
+        self.began, self.cpu_began = time.monotonic(), time.process_time()
+        self.saved_at, self.save_cost = self.began, 0.0
+        self._write("running")
+        self.progress.start(self.plan, self.loop.steps, self.loop.budget, bool(self.resumed))
+        try:
+            for phase in self.loop.phases():
+                self._after(phase)
+            return self._finish()
+        except (PgbenchError, Interrupted):
+            raise
+        except Exception as error:
+            name = "diverged" if isinstance(error, Diverged) else type(error).__name__
+            record = self._write("failed", error=f"{name}: {error}")
+            if isinstance(error, Diverged):
+                return record
+            raise
+        finally:
+            self.progress.stop()
+            self.log.close()
+
+    def _after(self, phase: Phase) -> None:
+        """Log, evaluate and save after a phase; leave if the user asked for it."""
+        loop = self.loop
+        if phase.metrics:
+            values = torch.stack([v.float().reshape(()) for v in phase.metrics.values()]).tolist()
+            metrics = dict(zip(phase.metrics, values, strict=True))
+            bad = [name for name, value in metrics.items() if value != value or abs(value) == float("inf")]
+            if bad:
+                raise Diverged(f"{', '.join(bad)} not finite after {loop.steps} environment steps")
+            if loop.episodes.mean is not None:
+                metrics["train_return"] = loop.episodes.mean
+            self.log.write("train", loop.steps, metrics)
+        self.progress.update(loop.steps, loop.episodes.mean)
+        # The last point of the curve is the final evaluation.
+        points = self.plan.protocol.curve_points
+        if loop.steps * points >= loop.budget * (len(self.curve) + 1) and len(self.curve) < points - 1:
+            result = self._evaluate(self.plan.protocol.curve_episodes)
+            self.curve.append(
+                {"step": loop.steps, "mean": result.mean, "n": len(result.returns)}
+            )
+            self.log.write("evaluate", loop.steps, {"return": result.mean})
+            self.progress.evaluated(result.mean)
+        if self.stop:
+            self._save()
+            self._write("interrupted")
+            raise Interrupted
+        every = self.save_every
+        if every is None:
+            every = max(SAVE_AT_LEAST_S, self.save_cost / SAVE_AT_MOST)
+        if time.monotonic() - self.saved_at >= every:
+            self._save()
+
+    def _evaluate(self, episodes: int) -> Evaluation:
+        began = time.monotonic()
+        result = evaluate(self.loop.policy, self.plan.env, episodes, env_kwargs=dict(self.plan.env_kwargs))
+        self.spent["evaluate_s"] += time.monotonic() - began
+        return result
+
+    def _costs(self) -> dict[str, float]:
+        now = {"wall_s": time.monotonic() - self.began, "cpu_s": time.process_time() - self.cpu_began}
+        return {key: value + now.get(key, 0.0) for key, value in self.spent.items()}
+
+    def _save(self) -> None:
+        began = time.monotonic()
+        state = {
+            "algorithm": self.algorithm.state_dict(),
+            "loop": self.loop.state_dict(),
+            "curve": self.curve,
+            "spent": self._costs(),
+            "created": self.created,
+            "resumed": self.resumed,
+            "events": self.log.sync(),
+        }
+        save_tensors(self.checkpoint, state)
+        self.saved_at = time.monotonic()
+        self.save_cost = self.saved_at - began
+        self.spent["checkpoint_s"] += self.save_cost
+
+    def _resume(self) -> int:
+        """Load the checkpoint; returns the length of the event log that belongs to it."""
+        state = load_tensors(self.checkpoint)
+        self.algorithm.load_state_dict(state["algorithm"])
+        self.loop.load_state_dict(state["loop"])
+        self.curve, self.spent, self.created = state["curve"], state["spent"], state["created"]
+        self.resumed = state["resumed"] + 1
+        return int(state["events"])
+
+    def _finish(self) -> dict[str, Any]:
+        final = self._evaluate(self.plan.protocol.episodes)
+        point = {"step": self.loop.steps, "mean": final.mean, "n": len(final.returns)}
+        self.curve.append(point)
+        self.log.write("evaluate", self.loop.steps, {"return": final.mean})
+        self.log.sync()
+        moments = self.loop.policy.moments
+        save_tensors(
+            self.folder / "policy.pt",
+            {
+                "algorithm": self.algorithm.state_dict(),
+                "moments": moments.state if moments else None,
+            },
+        )
+        record = self._write("finished", final=final)
+        shutil.rmtree(self.checkpoint.parent, ignore_errors=True)
+        return record
+
+    def _write(
+        self, status: str, final: Evaluation | None = None, error: str | None = None
+    ) -> dict[str, Any]:
+        record = make_record(self, status, final, error)
+        write_json(self.folder / "run.json", record)
+        return record
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """The first Ctrl-C or SIGTERM stops after the present phase, the second at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def ask(number: int, frame: Any) -> None:
+            if self.stop:
+                raise KeyboardInterrupt
+            self.stop = True
+            self.progress.note("stopping after this phase; press Ctrl-C again to stop at once")
+
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        before = [signal.signal(number, ask) for number in numbers]
+        try:
+            yield
+        finally:
+            for number, handler in zip(numbers, before, strict=True):
+                signal.signal(number, handler)
+
+
+def checksum(algorithm: Algorithm) -> str:
+    """SHA-256 over the names and bytes of every learned tensor."""
+    total = hashlib.sha256()
+    for name, value in sorted(algorithm.state.items()):
+        total.update(name.encode())
+        total.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return total.hexdigest()
+
+
+def make_record(
+    run: Run, status: str, final: Evaluation | None, error: str | None
+) -> dict[str, Any]:
+    """The record of `run` as it stands (schema: docs/architecture.md)."""
+    plan, loop, state = run.plan, run.loop, run.algorithm.state
+    config, defaults = plain(plan.config), plain(type(plan.config)())
+    trained = [name for name in state if f"{name}.m" in state]
+    costs = run._costs()
+    record: dict[str, Any] = {
+        "schema": SCHEMA,
+        "created": run.created,
+        "status": status,
+        "algorithm": {
+            "name": plan.algo.name,
+            "paper": plan.algo.paper,
+            "config": config,
+            "config_hash": digest(config),
+            "defaults_changed": sorted(k for k in config if config[k] != defaults[k]),
+            "parameters": sum(state[name].numel() for name in trained),
+        },
+        "environment": {
+            "id": plan.env.name,
+            "kwargs": dict(plan.env_kwargs),
+            "underlying": plan.env.underlying,
+            "metric": asdict(plan.env.metrics[0]),
+        },
+        "protocol": {
+            "seed": plan.seed,
+            "budget": plan.budget,
+            "unit": plan.env.budget_unit,
+            **asdict(plan.protocol),
+            "eval_seeds": "sha256(eval, environment, episode)",
+            "deterministic": True,
+            "tuning": "none: the defaults" if config == defaults else "unknown: settings given",
+        },
+        "identity": plan.identity,
+        "execution": {"device": plan.device, "compile": plan.compile, "threads": plan.threads},
+        "result": {
+            "final": final.returns if final else None,
+            "lengths": final.lengths if final else None,
+            "score": final.mean if final else None,
+            "curve": run.curve,
+            "error": error,
+            "checksum": checksum(run.algorithm) if status in ("finished", "failed") else None,
+        },
+        "cost": {
+            "env_steps": loop.steps,
+            "grad_steps": int(sum(float(v) for k, v in state.items() if k.endswith(".t"))),
+            **{key: round(value, 3) for key, value in costs.items()},
+            "peak_memory_mib": provenance.peak_memory_mib(),
+        },
+        "provenance": {
+            **provenance.git(),
+            "packages": provenance.packages(),
+            **provenance.machine(),
+            "resumed": run.resumed,
+        },
+    }
+    record["id"] = record_id(record)
+    return record

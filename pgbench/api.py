@@ -33,7 +33,7 @@ class Result:
     @property
     def env(self) -> EnvSpec:
         """The environment that it ran on."""
-        return find_env(self.record["environment"]["source"])
+        return find_env(self.record["execution"]["env"])
 
     @property
     def env_kwargs(self) -> dict[str, Any]:
@@ -65,8 +65,7 @@ def _load_policy(result: Result) -> Policy:
         )
     saved = load_tensors(path)
     algo = result.record["algorithm"]
-    spec = find_algo(algo["source"], result.env.family)
-    cls = resolve(spec)
+    cls = resolve(find_algo(result.record["execution"]["algo"], result.env.family))
     env = make(result.env, num_envs=1, **result.env_kwargs)
     spaces = env.single_observation_space, env.single_action_space
     env.close()

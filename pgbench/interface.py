@@ -46,11 +46,10 @@ def make(env: str | EnvSpec, num_envs: int = 1, seed: int | None = None, **kwarg
     """
     spec = find_env(env) if isinstance(env, str) else env
     entry = resolve(spec)
-    known = inspect.signature(entry).parameters
-    if not any(p.kind is p.VAR_KEYWORD for p in known.values()):
-        for key in kwargs:
-            if key not in known:
-                raise unknown(f"setting of {spec.id}", key, known, f"see `pgbench explain {spec.id}`")
+    known = _keywords(entry)
+    for key in kwargs:
+        if known and key not in known:
+            raise unknown(f"setting of {spec.id}", key, known, f"see `pgbench explain {spec.id}`")
     try:
         vector = entry(num_envs=num_envs, **{**spec.kwargs, **kwargs})
     except (TypeError, ValueError) as error:
@@ -60,3 +59,20 @@ def make(env: str | EnvSpec, num_envs: int = 1, seed: int | None = None, **kwarg
     if seed is not None:
         vector.reset(seed=seed)
     return vector
+
+
+def _keywords(entry: Any) -> set[str]:
+    """The keywords that an entry point takes, those that it passes on to a base class included.
+
+    Empty where a function swallows any keyword: then only a call can tell.
+    """
+    known: set[str] = set()
+    for part in inspect.getmro(entry) if inspect.isclass(entry) else [entry]:
+        function = vars(part).get("__init__") if inspect.isclass(part) else part
+        if function is None:
+            continue
+        parameters = inspect.signature(function).parameters.values()
+        known |= {p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            return known - {"self"}
+    return set()

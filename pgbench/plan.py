@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import os
 import shutil
 from collections.abc import Mapping
@@ -51,6 +52,7 @@ class Plan:
     device: str = "cpu"
     compile: bool = False
     threads: int = 1
+    words: Mapping[str, str] = field(default_factory=dict)  # the names or files that the user gave
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -127,14 +129,17 @@ def make_plan(
         device=device,
         compile=steps >= loop.compile_from and can_compile(device) if compile is None else compile,
         threads=threads or loop.threads or os.cpu_count() or 1,
+        words={"algo": _word(algo), "env": _word(env)},
     )
+
+
+def _word(name: str) -> str:
+    return str(Path(name).resolve()) if name.endswith(".py") else name
 
 
 def load_loop(name: str) -> Any:
     """The loop class of that name."""
     module, _, attribute = LOOPS[name].partition(":")
-    import importlib
-
     return getattr(importlib.import_module(module), attribute)
 
 

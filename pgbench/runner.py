@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
-import os
+import math
 import shutil
 import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +21,11 @@ from pgbench.algorithm import Algorithm, Setup
 from pgbench.config import digest, plain
 from pgbench.errors import PgbenchError
 from pgbench.evaluate import Evaluation, evaluate
-from pgbench.files import cannot_write, load_tensors, only_process, save_tensors, write_json
+from pgbench.files import load_tensors, only_process, save_tensors, write_json
 from pgbench.interface import make
 from pgbench.log import Log
 from pgbench.loops.base import Loop, Phase
-from pgbench.plan import Plan, load_loop
+from pgbench.plan import Plan, choose_device, load_loop
 from pgbench.progress import Progress
 from pgbench.record import SCHEMA, read_run, record_id
 from pgbench.registry import resolve
@@ -127,15 +125,13 @@ class Run:
 
     def _same_execution(self, record: dict[str, Any]) -> None:
         """Continue on the device and with the threads that the run began with: same bits."""
-        from dataclasses import replace
-
-        from pgbench.plan import choose_device
-
         how = record["execution"]
         choose_device(how["device"])
         self.plan = replace(self.plan, **{k: how[k] for k in ("device", "compile", "threads")})
 
     def _train(self) -> dict[str, Any]:
+        for leftover in self.folder.rglob(".*.tmp"):  # of a write that a kill cut off
+            leftover.unlink(missing_ok=True)
         offset = self._resume() if self.checkpoint.exists() else 0
         self.log = Log(self.folder, self.loop.steps, offset)
         self.began, self.cpu_began = time.monotonic(), time.process_time()
@@ -164,7 +160,7 @@ class Run:
         if phase.metrics:
             values = torch.stack([v.float().reshape(()) for v in phase.metrics.values()]).tolist()
             metrics = dict(zip(phase.metrics, values, strict=True))
-            bad = [name for name, value in metrics.items() if value != value or abs(value) == float("inf")]
+            bad = [name for name, value in metrics.items() if not math.isfinite(value)]
             if bad:
                 raise Diverged(f"{', '.join(bad)} not finite after {loop.steps} environment steps")
             if loop.episodes.mean is not None:
@@ -194,6 +190,8 @@ class Run:
         began = time.monotonic()
         result = evaluate(self.loop.policy, self.plan.env, episodes, env_kwargs=dict(self.plan.env_kwargs))
         self.spent["evaluate_s"] += time.monotonic() - began
+        if not math.isfinite(result.mean):
+            raise Diverged(f"evaluation gave {result.mean} after {self.loop.steps} environment steps")
         return result
 
     def _costs(self) -> dict[str, float]:
@@ -281,6 +279,11 @@ def checksum(algorithm: Algorithm) -> str:
     return total.hexdigest()
 
 
+def _count(steps: torch.Tensor) -> int:
+    value = float(steps)
+    return int(value) if math.isfinite(value) else 0  # a diverged run may have lost its count
+
+
 def make_record(
     run: Run, status: str, final: Evaluation | None, error: str | None
 ) -> dict[str, Any]:
@@ -317,7 +320,12 @@ def make_record(
             "tuning": "none: the defaults" if config == defaults else "unknown: settings given",
         },
         "identity": plan.identity,
-        "execution": {"device": plan.device, "compile": plan.compile, "threads": plan.threads},
+        "execution": {
+            "device": plan.device,
+            "compile": plan.compile,
+            "threads": plan.threads,
+            **plan.words,
+        },
         "result": {
             "final": final.returns if final else None,
             "lengths": final.lengths if final else None,
@@ -328,7 +336,7 @@ def make_record(
         },
         "cost": {
             "env_steps": loop.steps,
-            "grad_steps": int(sum(float(v) for k, v in state.items() if k.endswith(".t"))),
+            "grad_steps": sum(_count(v) for k, v in state.items() if k.endswith(".t")),
             **{key: round(value, 3) for key, value in costs.items()},
             "peak_memory_mib": provenance.peak_memory_mib(),
         },

@@ -19,8 +19,12 @@ Examples:
 The same command again continues an interrupted run to the same numbers.
 """
 
-Algo = Annotated[str, typer.Option("--algo", "-a", help="A name from `pgbench list algos`, or a .py file.")]
-Env = Annotated[str, typer.Option("--env", "-e", help="A name from `pgbench list envs`, or a .py file.")]
+Algo = Annotated[
+    str, typer.Option("--algo", "-a", help="A name from `pgbench list algos`, or a .py file.")
+]
+Env = Annotated[
+    str, typer.Option("--env", "-e", help="A name from `pgbench list envs`, or a .py file.")
+]
 Runs = Annotated[Path, typer.Option("--runs", help="Folder of the run folders.")]
 
 
@@ -55,6 +59,12 @@ def run(
         int | None, typer.Option(help="Torch threads (default: what the loop likes).", min=1)
     ] = None,
     episodes: Annotated[int, typer.Option(help="Final evaluation episodes.", min=1)] = 20,
+    save_every: Annotated[
+        float | None,
+        typer.Option(
+            help="Seconds between checkpoints (default: 10 or more, 2% of the time).", min=0
+        ),
+    ] = None,
     runs: Runs = Path("runs"),
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Start over; an old run is kept as <name>.oldN.")
@@ -82,7 +92,7 @@ def run(
     ]  # fmt: skip
     done = []
     for plan in plans:
-        work = Run(plan, runs, Progress(quiet or as_json))
+        work = Run(plan, runs, Progress(quiet or as_json), save_every)
         try:
             record = work.go(fresh)
         except Interrupted:
@@ -107,14 +117,16 @@ def run(
 
 
 def show(
-    folder: Annotated[Path, typer.Argument(help="A run folder, or a folder of runs.")] = Path("runs"),
+    folder: Annotated[Path, typer.Argument(help="A run folder, or a folder of runs.")] = Path(
+        "runs"
+    ),
     as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
 ) -> None:
     """What a run was, what it reached, what it cost; or a line for each run below a folder."""
     from pgbench.record import read_run
-    from pgbench.report import find_runs, run_page, runs_table
+    from pgbench.report import find_runs, is_run, run_page, runs_table
 
-    if (folder / "run.json").exists() or not folder.is_dir():
+    if not folder.is_dir() or is_run(folder):
         record = read_run(folder)
         typer.echo(json.dumps(record, indent=1) if as_json else run_page(folder, record))
         return

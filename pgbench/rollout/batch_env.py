@@ -58,7 +58,6 @@ class BatchEnv(VectorEnv[Floats, Floats, Floats]):
     def __init__(
         self,
         num_envs: int,
-        observation: spaces.Box,
         action: spaces.Box,
         *,
         render_fps: int,
@@ -81,12 +80,16 @@ class BatchEnv(VectorEnv[Floats, Floats, Floats]):
         self.render_envs = num_envs if render_envs is None else min(render_envs, num_envs)
         self.max_episode_steps = max_episode_steps or self.default_episode_steps
         self.full_info = full_info
-        self.single_observation_space, self.single_action_space = observation, action
-        self.observation_space = batch_space(observation, num_envs)
+        self.single_action_space = action
         self.action_space = batch_space(action, num_envs)
         self._action_shape = self.action_space.shape
         self._rngs: list[np.random.Generator | None] = [None] * num_envs
         self._elapsed = np.zeros(num_envs, np.int64)
+
+    def set_observation_space(self, space: spaces.Box) -> None:
+        """Say what one environment observes; a subclass calls it at the end of its constructor."""
+        self.single_observation_space = space
+        self.observation_space = batch_space(space, self.num_envs)
 
     # What a subclass provides.
 
@@ -134,8 +137,10 @@ class BatchEnv(VectorEnv[Floats, Floats, Floats]):
             mask = np.asarray(options["reset_mask"])
             if mask.dtype != np.bool_ or mask.shape != (n,) or not mask.any():
                 raise ValueError(
-                    f"options['reset_mask'] must be a bool array of shape ({n},) with a true element"
+                    f"options['reset_mask'] must be bool of shape ({n},), not all false"
                 )
+            if None in self._rngs and not mask.all():
+                raise ResetNeeded("the first reset() must be of all environments")
         ids = np.flatnonzero(mask)
         self._seed(seed, ids)
         self._restart(ids)
@@ -186,10 +191,10 @@ class BatchEnv(VectorEnv[Floats, Floats, Floats]):
             )
         self._elapsed[:] = state["elapsed"]
         for i, saved in enumerate(state["rngs"]):
-            self._rngs[i] = None
+            bits = np.random.PCG64()
             if saved is not None:
-                self._rngs[i] = np.random.Generator(np.random.PCG64())
-                self._rngs[i].bit_generator.state = saved
+                bits.state = saved
+            self._rngs[i] = None if saved is None else np.random.Generator(bits)
         self.load(state)
 
     def _seed(self, seed: int | Sequence[int | None] | None, ids: NDArray[np.intp]) -> None:
@@ -206,8 +211,6 @@ class BatchEnv(VectorEnv[Floats, Floats, Floats]):
 
     def _restart(self, ids: NDArray[np.intp]) -> None:
         rngs = [rng for i in ids.tolist() if (rng := self._rngs[i]) is not None]
-        if len(rngs) < len(ids):
-            raise ResetNeeded("the first reset() must be of all environments")
         self._elapsed[ids] = 0
         self.restart(ids, rngs)
 

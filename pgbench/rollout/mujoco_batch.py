@@ -1,11 +1,12 @@
 """A batch of MuJoCo environments on native threads, equal bit for bit to one `MjData` each.
 
 `mujoco.batch.Batch` steps all simulations in one call that holds no Python lock. An environment
-adds its model file and a few vectorised functions: observation, reward and termination, first state.
+adds its model file and a few vectorised functions: observation, outcome of a step, first state.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from collections.abc import Mapping
@@ -23,6 +24,7 @@ from pgbench.errors import PgbenchError
 from pgbench.rollout.batch_env import EVERY, BatchEnv, Bools, Floats, Info, Rows
 
 ASSETS = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
+INTEGRATION = mujoco.mjtState.mjSTATE_INTEGRATION.value  # what `Batch` keeps of a simulation
 FRAME_SIZE = 480
 
 
@@ -34,15 +36,15 @@ class MujocoBatchEnv(BatchEnv):
     `contact_forces`, `cfrc_ext` (n, nbody, 6). Derived fields describe the state before the last
     physics substep, as they do after `mj_step` in Gymnasium.
 
-    Contact forces need `mj_rnePostConstraint` after the step, which `Batch` does not call: the batch
-    then keeps one MjData per simulation and this process calls it on a copy of each. Environments
-    that read no contact forces skip that, which changes no other number.
+    Contact forces need `mj_rnePostConstraint` after the step, which `Batch` does not call: the
+    batch then keeps one MjData per simulation, and that function runs on a copy of each.
+    Environments that read no contact forces skip it, which changes no other number.
 
     A simulation that becomes unstable (NaN, infinite or huge values) is put back to the model's
-    default state by MuJoCo, as in Gymnasium, and the episode goes on; one in which MuJoCo raises an
-    error, which Gymnasium turns into an exception, ends its episode as terminated instead. NaN in an
-    action makes MuJoCo ignore that environment's controls for the step; a control cost taken from
-    the action is NaN then, as in Gymnasium.
+    default state by MuJoCo, as in Gymnasium, and the episode goes on; one in which MuJoCo raises
+    an error, which Gymnasium turns into an exception, ends its episode as terminated instead.
+    NaN in an action makes MuJoCo ignore that environment's controls for the step; a control cost
+    taken from the action is NaN then, as in Gymnasium.
     """
 
     model_file: ClassVar[str]
@@ -58,12 +60,17 @@ class MujocoBatchEnv(BatchEnv):
         num_threads: int = 0,
         **options: Any,
     ) -> None:
-        self.model = mujoco.MjModel.from_xml_path(str(ASSETS / self.model_file))
+        self.model = _load_model(ASSETS / self.model_file)
         self.dt = float(self.model.opt.timestep * self.frame_skip)
+        low, high = self.model.actuator_ctrlrange.astype(np.float32).T
+        action = spaces.Box(low, high, dtype=np.float32)
+        super().__init__(num_envs, action, render_fps=round(1 / self.dt), **options)
         data = mujoco.MjData(self.model)
         self.init_qpos, self.init_qvel = data.qpos.copy(), data.qvel.copy()
         threads = min(num_threads or _cpus(), num_envs)
         self.batch = Batch(self.model, num_envs, threads, persistent=contact_forces)
+        self._default_state = np.empty(self.batch.nstate)
+        mujoco.mj_getState(self.model, data, self._default_state, INTEGRATION)
         self.qpos: Floats = self.batch.bind("qpos")
         self.qvel: Floats = self.batch.bind("qvel")
         self.ctrl: Floats = self.batch.bind("ctrl")
@@ -77,16 +84,8 @@ class MujocoBatchEnv(BatchEnv):
             self.cfrc_ext = self._derived["cfrc_ext"] = np.zeros((num_envs, self.model.nbody, 6))
         self._place = np.array(self.place(EVERY))
         self._renderer: Any = None
-
         width = self.observe(EVERY).shape[1]
-        low, high = self.model.actuator_ctrlrange.astype(np.float32).T
-        super().__init__(
-            num_envs,
-            spaces.Box(-np.inf, np.inf, (width,), np.float64),
-            spaces.Box(low, high, dtype=np.float32),
-            render_fps=round(1 / self.dt),
-            **options,
-        )
+        self.set_observation_space(spaces.Box(-np.inf, np.inf, (width,), np.float64))
 
     # What an environment provides, beside observe() and pose_info().
 
@@ -130,7 +129,8 @@ class MujocoBatchEnv(BatchEnv):
 
     def restart(self, ids: NDArray[np.intp], rngs: list[np.random.Generator]) -> None:
         """See `BatchEnv`: model defaults, then a drawn state, then `mj_forward`."""
-        self.batch.reset(ids, stage=mujoco.mjtStage.mjSTAGE_NONE.value)
+        # Batch.reset writes the same rows, and wakes its threads for it.
+        self.batch.state[ids] = self._default_state
         for i, rng in zip(ids.tolist(), rngs, strict=True):
             self.qpos[i], self.qvel[i] = self.draw(rng)
         self.batch.forward(ids)
@@ -162,7 +162,7 @@ class MujocoBatchEnv(BatchEnv):
     def render(self) -> tuple[NDArray[np.uint8], ...] | None:
         """A picture of each of the first `render_envs` environments, uint8 (480, 480, 3).
 
-        Gymnasium's camera of the environment, of the current state.
+        Gymnasium's camera, moved along with `place` so that a robot stays in the picture.
         Raises: PgbenchError if there is no OpenGL.
         """
         if self.render_mode is None:
@@ -171,15 +171,18 @@ class MujocoBatchEnv(BatchEnv):
             self._picture_data = mujoco.MjData(self.model)
             self._show(0)
             self._renderer = self._make_renderer()
+            lookat, p = self._renderer.viewer.cam.lookat, self._place.shape[1]
+            # Without a point of its own, the camera looks where the first robot is now.
+            self._look = lookat[:p] - (0 if "lookat" in self.camera else self._place[0])
         frames = []
         for i in range(self.render_envs):
             self._show(i)
+            self._renderer.viewer.cam.lookat[: len(self._look)] = self._look + self._place[i]
             frames.append(self._renderer.render("rgb_array"))
         return tuple(frames)
 
     def _show(self, i: int) -> None:
-        integration = mujoco.mjtState.mjSTATE_INTEGRATION.value
-        mujoco.mj_setState(self.model, self._picture_data, self.batch.state[i], integration)
+        mujoco.mj_setState(self.model, self._picture_data, self.batch.state[i], INTEGRATION)
         mujoco.mj_forward(self.model, self._picture_data)
 
     def _make_renderer(self) -> Any:
@@ -191,6 +194,9 @@ class MujocoBatchEnv(BatchEnv):
         try:
             from gymnasium.envs.mujoco.mujoco_rendering import MujocoRenderer
 
+            if backend := os.environ.get("MUJOCO_GL"):
+                # Gymnasium's viewer prints a second error when its context cannot be made.
+                importlib.import_module(f"mujoco.{backend}").GLContext(1, 1).free()
             renderer = MujocoRenderer(
                 self.model, self._picture_data, dict(self.camera), FRAME_SIZE, FRAME_SIZE
             )
@@ -208,7 +214,20 @@ class MujocoBatchEnv(BatchEnv):
         if self._renderer is not None:
             self._renderer.close()
             self._renderer = None
-        del self.batch
+        # The live arrays hold the batch, and the batch its threads.
+        for name in ("batch", "qpos", "qvel", "ctrl", *self._derived):
+            delattr(self, name)
+        self._derived = {}
+
+
+def _load_model(path: Path) -> mujoco.MjModel:
+    """The compiled model, without the printed notice and the log file that old models cause."""
+    before = mujoco.get_mju_user_warning()
+    mujoco.set_mju_user_warning(lambda message: None)
+    try:
+        return mujoco.MjModel.from_xml_path(str(path))
+    finally:
+        mujoco.set_mju_user_warning(before)
 
 
 def _cpus() -> int:

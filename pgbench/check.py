@@ -1,0 +1,203 @@
+"""The contract suite: what every algorithm must keep, run on any of them, plug-ins too.
+
+Each check is a function that raises AssertionError with what is wrong; `pgbench check` and the
+project's own tests run the same list.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pgbench.api import Result
+from pgbench.errors import PgbenchError
+from pgbench.evaluate import evaluate
+from pgbench.loops.base import Phase
+from pgbench.plan import Plan, Protocol, make_plan
+from pgbench.record import check as check_record
+from pgbench.registry import ENVS, find_algo, missing_capabilities, resolve
+from pgbench.runner import Run, build
+
+# Small enough for seconds, large enough for several phases; keys that a config lacks are left out.
+TINY = {"horizon": 256, "num_envs": 2, "minibatch": 64, "start": 40, "batch": 32, "hidden": "16,16"}
+BUDGETS = {"onpolicy": 1024, "offpolicy": 700}
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: no handler of the runner catches it."""
+
+
+class Doomed(Run):
+    """A run that dies right after its `last`-th phase."""
+
+    last = 0
+
+    def _after(self, phase: Phase) -> None:
+        super()._after(phase)
+        self.last -= 1
+        if self.last == 0:
+            raise Killed
+
+
+class Poisoned(Run):
+    """A run whose parameters turn to NaN after its first phase."""
+
+    def _after(self, phase: Phase) -> None:
+        super()._after(phase)
+        for value in self.algorithm.state.values():
+            if value.is_floating_point():
+                value.fill_(float("nan"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Bench:
+    """What the checks work with: the algorithm and environment under check, and a folder."""
+
+    algo: str
+    env: str
+    folder: Path
+
+    def plan(self, seed: int = 0) -> Plan:
+        """A run of a few phases."""
+        spec = find_algo(self.algo)
+        fields = {f.name for f in dataclasses.fields(resolve(spec).Config)}
+        settings = {key: value for key, value in TINY.items() if key in fields}
+        return make_plan(
+            self.algo, self.env, seed=seed, budget=BUDGETS[spec.loop], settings=settings,
+            compile=False, threads=1, device="cpu",
+            protocol=Protocol(episodes=2, curve_points=2, curve_episodes=1),
+        )  # fmt: skip
+
+    def run(self, name: str, seed: int = 0) -> dict[str, Any]:
+        """The record of an undisturbed run."""
+        return Run(self.plan(seed), self.folder / name).go()
+
+
+def documented(bench: Bench) -> None:
+    """The config is frozen and each of its fields has a line of doc; the module has a docstring."""
+    cls = resolve(find_algo(bench.algo))
+    config = cls.Config
+    params = getattr(config, "__dataclass_params__", None)
+    assert params is not None and params.frozen, "Config must be a frozen dataclass"
+    bare = [f.name for f in dataclasses.fields(config) if not f.metadata.get("doc")]
+    assert not bare, f"config fields without a line of doc: {', '.join(bare)}; use option(...)"
+    doc = sys.modules[cls.__module__].__doc__ or ""
+    assert len(doc) > 100, "the module's docstring must name the paper, equations and departures"
+
+
+def acts(bench: Bench) -> None:
+    """Actions are finite, of the right shape; the mode is deterministic, exploration is not."""
+    algorithm, env, loop = build(bench.plan())
+    try:
+        obs = loop.policy.see(env.reset(seed=1)[0])
+        shape = (len(obs), *env.single_action_space.shape)
+        mode = algorithm.act(obs, explore=False)
+        assert tuple(mode.shape) == shape, f"act gives {tuple(mode.shape)}, not {shape}"
+        assert bool(torch.isfinite(mode).all()), "act gives numbers that are not finite"
+        assert torch.equal(mode, algorithm.act(obs, explore=False)), "explore=False must be the mode"
+        assert not torch.equal(algorithm.act(obs), algorithm.act(obs)), "exploration has no noise"
+        assert algorithm.state, "self.state holds no tensor: nothing would be saved"
+        for name, value in algorithm.state.items():
+            assert value.device == algorithm.device, f"state '{name}' is not on {algorithm.device}"
+    finally:
+        env.close()
+
+
+def deterministic(bench: Bench) -> None:
+    """One seed gives one result; another seed gives another."""
+    first, again, other = bench.run("one"), bench.run("again"), bench.run("one", seed=1)
+    for field in ("checksum", "final", "curve"):
+        assert first["result"][field] == again["result"][field], f"same seed, other {field}"
+    assert first["result"]["checksum"] != other["result"]["checksum"], "the seed changes nothing"
+
+
+def resumes(bench: Bench) -> None:
+    """Killed after any phase and resumed, it ends with the same bits as undisturbed."""
+    whole = bench.run("whole")
+    for last in (1, 2, 3):
+        runs = bench.folder / f"killed{last}"
+        doomed = Doomed(bench.plan(), runs, save_every=0)
+        doomed.last = last
+        try:
+            doomed.go()
+        except Killed:
+            pass
+        else:
+            raise AssertionError(f"the run has fewer than {last} phases")
+        record = Run(bench.plan(), runs).go()
+        assert record["provenance"]["resumed"] == 1, "the killed run did not resume"
+        for field in ("checksum", "final", "curve"):
+            assert record["result"][field] == whole["result"][field], (
+                f"killed after phase {last} and resumed, {field} differs from an undisturbed run: "
+                "something that learning changes is not in self.state"
+            )
+        kept = bench.plan().folder(bench.folder / "whole") / "events.jsonl"
+        assert (doomed.folder / "events.jsonl").read_text() == kept.read_text(), "the event log differs after a resume"
+
+
+def loads(bench: Bench) -> None:
+    """A saved policy, loaded again, scores exactly what the record says."""
+    record = bench.run("saved")
+    check_record(record, "the record")
+    result = Result(bench.plan().folder(bench.folder / "saved"), record)
+    final = evaluate(result.policy, result.env, len(record["result"]["final"]))
+    assert final.returns == record["result"]["final"], "the loaded policy scores something else"
+
+
+def guards(bench: Bench) -> None:
+    """Parameters that are not finite end the run as failed, and its record says so."""
+    record = Poisoned(bench.plan(), bench.folder / "poisoned").go()
+    assert record["status"] == "failed", "NaN parameters went unnoticed"
+    assert "diverged" in record["result"]["error"]
+    assert np.isfinite(record["cost"]["wall_s"])
+
+
+CHECKS: tuple[Callable[[Bench], None], ...] = (
+    documented, acts, deterministic, resumes, loads, guards,
+)  # fmt: skip
+
+
+def default_env(algo: str) -> str:
+    """The compatible environment with the smallest smoke budget.
+
+    Raises: PgbenchError if there is none.
+    """
+    spec = find_algo(algo)
+    fits = [
+        env
+        for env in ENVS.all()
+        if env.family == spec.family and not missing_capabilities(spec, env)
+    ]
+    if not fits:
+        raise PgbenchError(f"no environment fits {algo}; name one with --env")
+    return min(fits, key=lambda env: (min(env.budgets.values()), env.id)).id
+
+
+def check_algorithm(name: str, env: str | None, report: Callable[[str], None]) -> bool:
+    """Run every check on algorithm `name`, reporting a line for each; True if all passed."""
+    passed = True
+    where = env or default_env(name)
+    for check in CHECKS:
+        what = (check.__doc__ or "").split("\n")[0].rstrip(".")
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                check(Bench(name, where, Path(folder)))
+            except AssertionError as error:
+                passed = False
+                report(f"FAIL  {what}\n      {error}")
+            except PgbenchError:
+                raise
+            except Exception as error:
+                passed = False
+                report(f"FAIL  {what}\n      {type(error).__name__}: {error}")
+            else:
+                report(f"ok    {what}")
+    report(f"{name} on {where}: {'keeps' if passed else 'breaks'} the contract")
+    return passed

@@ -1,0 +1,125 @@
+"""Runs as text for the terminal: one page a run, one line each for many."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pgbench.statistics import t_interval
+from pgbench.text import table
+
+Found = Sequence[tuple[Path, dict[str, Any]]]
+
+
+def is_run(folder: Path) -> bool:
+    """Whether `folder` is a run's, whole or not, rather than a folder of runs."""
+    return any((folder / name).exists() for name in ("run.json", "events.jsonl", "checkpoint"))
+
+
+def find_runs(folder: Path) -> Iterator[Path]:
+    """Run folders below `folder`, sorted."""
+    return (path.parent for path in sorted(folder.rglob("run.json")))
+
+
+def number(value: float | None) -> str:
+    """A score with a sensible number of digits; `-` for none."""
+    if value is None:
+        return "-"
+    return f"{value:,.1f}" if abs(value) >= 10 else f"{value:.3f}"
+
+
+def runs_table(found: Found) -> str:
+    """A line for each run, and the mean over seeds of each group of equal runs."""
+    if not found:
+        return "no runs here; make one: pgbench run --algo mdpo --env hopper"
+    rows, groups = [], dict[str, list[float]]()
+    for path, record in found:
+        result, cost = record["result"], record["cost"]
+        seconds = cost["wall_s"]
+        rows.append(
+            (
+                record["algorithm"]["name"],
+                record["environment"]["id"],
+                str(record["protocol"]["seed"]),
+                record["status"],
+                f"{cost['env_steps']:,}",
+                number(result["score"]),
+                f"{cost['env_steps'] / seconds:,.0f}" if seconds > 0 else "-",
+                f"{seconds:,.0f}",
+                str(path),
+            )
+        )
+        if result["score"] is not None:
+            groups.setdefault(str(record["identity"]), []).append(result["score"])
+    head = ("algorithm", "environment", "seed", "status", "steps", "score", "steps/s", "s", "folder")
+    lines = [table(head, rows)]
+    for _, record in found:
+        scores = groups.pop(str(record["identity"]), None)
+        if scores is None:
+            continue
+        name = f"{record['algorithm']['name']} on {record['environment']['id']}"
+        metric = record["environment"]["metric"]["name"]
+        values, over = scores, f"{len(scores)} seeds"
+        if len(scores) == 1:
+            values = record["result"]["final"] if len(found) == 1 else []
+            over = f"{len(values)} episodes of one seed (seeds differ more: try --seeds 5)"
+        if len(values) > 1:
+            low, high = t_interval(values)
+            mean = sum(values) / len(values)
+            lines.append(
+                f"\n{name}: {metric} {number(mean)}, 95% interval "
+                f"[{number(low)}, {number(high)}] over {over}"
+            )
+    for path, record in found:
+        if record["result"]["error"]:
+            lines.append(f"\n{path} failed: {record['result']['error']}")
+    return "".join(lines)
+
+
+def run_page(folder: Path, record: dict[str, Any]) -> str:
+    """Everything a reader wants to know of one run."""
+    algo, env, cost = record["algorithm"], record["environment"], record["cost"]
+    result, where = record["result"], record["provenance"]
+    changed = [f"{k}={algo['config'][k]}" for k in algo["defaults_changed"]]
+    lines = [
+        f"{algo['name']} on {env['id']} ({env['underlying']}), seed {record['protocol']['seed']}",
+        f"  status      {record['status']}" + (f": {result['error']}" if result["error"] else ""),
+        f"  settings    {', '.join(changed) or 'all defaults'}",
+    ]
+    if result["final"]:
+        low, high = t_interval(result["final"])
+        lines.append(
+            f"  score       {env['metric']['name']} {number(result['score'])}, 95% interval "
+            f"[{number(low)}, {number(high)}] over {len(result['final'])} episodes"
+        )
+    if result["curve"]:
+        points = result["curve"]
+        top = max(p["mean"] for p in points)
+        low_point = min(p["mean"] for p in points)
+        span = (top - low_point) or 1.0
+        bars = "".join("▁▂▃▄▅▆▇█"[int(7 * (p["mean"] - low_point) / span)] for p in points)
+        lines.append(
+            f"  curve       {bars}  {number(points[0]['mean'])} at {points[0]['step']:,} steps"
+            f" to {number(points[-1]['mean'])} at {points[-1]['step']:,}"
+        )
+    seconds = max(cost["wall_s"], 1e-9)
+    packages = ", ".join(f"{k} {v}" for k, v in where["packages"].items())
+    dirty = " with local changes" if where["dirty"] else ""
+    lines += [
+        f"  cost        {cost['env_steps']:,} of {record['protocol']['budget']:,} environment "
+        f"steps, {cost['grad_steps']:,} gradient steps",
+        f"  time        {cost['wall_s']:,.1f} s ({cost['env_steps'] / seconds:,.0f} steps/s), "
+        f"evaluation {100 * cost['evaluate_s'] / seconds:.1f}%, "
+        f"checkpoints {100 * cost['checkpoint_s'] / seconds:.1f}%, "
+        f"peak memory {cost['peak_memory_mib']:,} MiB",
+        f"  machine     {where['cpu']}, {where['cores']} cores, Python {where['python']}; "
+        f"device {record['execution']['device']}, {record['execution']['threads']} threads"
+        + (", compiled" if record["execution"]["compile"] else ""),
+        f"  versions    {packages}",
+        f"  commit      {where['commit'] or 'not in git'}{dirty}; resumed {where['resumed']} times",
+        f"  record      {record['id'][:16]}",
+        f"  parameters  {algo['parameters']:,}, checksum {(result['checksum'] or '-')[:16]}",
+        f"  folder      {folder}  (tensorboard --logdir {folder})",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,61 @@
+"""A film of one episode, rendered without a screen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from pgbench.errors import PgbenchError
+from pgbench.interface import make
+from pgbench.registry import EnvSpec
+from pgbench.seeding import eval_seeds
+
+MOST_FRAMES = 500  # software rendering makes about 20 a second
+
+
+def film(
+    policy: Callable[[NDArray[Any]], NDArray[Any]],
+    env: EnvSpec,
+    path: Path,
+    seed: int = 0,
+    env_kwargs: dict[str, Any] | None = None,
+) -> int:
+    """Write the first evaluation episode (at most 500 steps) as .mp4 or .gif; returns its frames.
+
+    Raises: PgbenchError if the video extra or a renderer is missing, or the suffix is another.
+    """
+    if path.suffix.lower() not in (".mp4", ".gif"):
+        raise PgbenchError(f"a video is .mp4 or .gif, not '{path.name}'")
+    try:
+        import imageio.v2 as imageio
+        import imageio_ffmpeg  # noqa: F401  (carries the encoder)
+    except ImportError as error:
+        raise PgbenchError(
+            f"{error.name} is not installed; run: pip install 'pgbench[video]'"
+        ) from error
+    vector = make(env, num_envs=1, render_mode="rgb_array", **(env_kwargs or {}))
+    part = path.with_name(f".{path.stem}.part{path.suffix}")
+    frames = 0
+    try:
+        fps = vector.metadata.get("render_fps", 30)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix.lower() == ".mp4":
+            writer = imageio.get_writer(part, fps=fps, macro_block_size=2)
+        else:
+            writer = imageio.get_writer(part, duration=1000 / min(fps, 50), loop=0)
+        with writer:
+            obs, _ = vector.reset(seed=eval_seeds(env.name, 1, seed))
+            done = False
+            while not done and frames < MOST_FRAMES:
+                writer.append_data(vector.render()[0])
+                frames += 1
+                obs, _, terminated, truncated, _ = vector.step(policy(obs))
+                done = bool(terminated[0] or truncated[0])
+        part.replace(path)
+    finally:
+        vector.close()
+        part.unlink(missing_ok=True)
+    return frames

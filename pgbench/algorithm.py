@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, cast
 
 import torch
 from gymnasium.spaces import Box, Space
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pgbench.errors import PgbenchError
 
+CPU = torch.device("cpu")
 Fn = TypeVar("Fn", bound=Callable[..., Any])
 
 
@@ -27,7 +28,7 @@ class Setup:
     action_space: Space[Any]
     budget: int
     seed: int = 0
-    device: torch.device = torch.device("cpu")
+    device: torch.device = CPU
     compile: bool = False
 
     @property
@@ -84,7 +85,7 @@ class Algorithm:
         if not self.setup.compile:
             return without_grad
         mode = "reduce-overhead" if self.device.type == "cuda" else None
-        return torch.compile(without_grad, fullgraph=True, dynamic=False, mode=mode)
+        return cast(Fn, torch.compile(without_grad, fullgraph=True, dynamic=False, mode=mode))
 
     def state_dict(self) -> dict[str, Any]:
         """A copy of everything that the next `act` or `update` depends on."""

@@ -65,4 +65,3 @@ class Replay:
         """The transitions at `index` (B,)."""
         obs, action, reward, next_obs, end = self.rows[index].split(self.widths, -1)
         return Transitions(obs, action, reward.squeeze(-1), next_obs, end.squeeze(-1))
-

@@ -101,7 +101,8 @@ def acts(bench: Bench) -> None:
         mode = algorithm.act(obs, explore=False)
         assert tuple(mode.shape) == shape, f"act gives {tuple(mode.shape)}, not {shape}"
         assert bool(torch.isfinite(mode).all()), "act gives numbers that are not finite"
-        assert torch.equal(mode, algorithm.act(obs, explore=False)), "explore=False must be the mode"
+        again = algorithm.act(obs, explore=False)
+        assert torch.equal(mode, again), "explore=False must be the mode"
         assert not torch.equal(algorithm.act(obs), algorithm.act(obs)), "exploration has no noise"
         assert algorithm.state, "self.state holds no tensor: nothing would be saved"
         for name, value in algorithm.state.items():
@@ -139,7 +140,9 @@ def resumes(bench: Bench) -> None:
                 "something that learning changes is not in self.state"
             )
         kept = bench.plan().folder(bench.folder / "whole") / "events.jsonl"
-        assert (doomed.folder / "events.jsonl").read_text() == kept.read_text(), "the event log differs after a resume"
+        assert (doomed.folder / "events.jsonl").read_text() == kept.read_text(), (
+            "the event log differs after a resume"
+        )
 
 
 def loads(bench: Bench) -> None:

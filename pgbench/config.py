@@ -19,7 +19,7 @@ TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", s
 
 
 def option(default: Any, doc: str, source: str = "", choices: tuple[str, ...] = ()) -> Any:
-    """A dataclass field with its one line of doc and, where the paper gives the value, its section."""
+    """A dataclass field with its line of doc and, where the paper gives the value, its section."""
     meta = {"doc": doc, "source": source, "choices": choices}
     return dataclasses.field(default=default, metadata=meta)
 
@@ -65,7 +65,7 @@ def read_toml(path: str) -> dict[str, Any]:
 
 
 def build(cls: type, settings: Mapping[str, Any], where: str) -> Any:
-    """An instance of config class `cls` with `settings` over its defaults; `where` names it in errors.
+    """An instance of config class `cls`: `settings` over its defaults; `where` names it in errors.
 
     Raises: PgbenchError naming the key for an unknown key, a wrong type or a value out of choice.
     """
@@ -90,9 +90,9 @@ def _coerce(raw: Any, hint: Any, key: str) -> Any:
     origin = typing.get_origin(hint)
     if origin in (typing.Union, types.UnionType):
         options = typing.get_args(hint)
-        if raw is None or (isinstance(raw, str) and raw.lower() == "none"):
-            if type(None) in options:
-                return None
+        none = raw is None or (isinstance(raw, str) and raw.lower() == "none")
+        if none and type(None) in options:
+            return None
         for inner in (o for o in options if o is not type(None)):
             try:
                 return _coerce(raw, inner, key)

@@ -1,4 +1,4 @@
-"""Evaluation: whole episodes of a fixed policy on seeds that training never sees, all in parallel."""
+"""Evaluation: whole episodes of a fixed policy, in parallel, on seeds that training never sees."""
 
 from __future__ import annotations
 

@@ -40,8 +40,8 @@ def write_bytes(path: Path, data: bytes | memoryview) -> None:
 def cannot_write(path: Path, error: OSError) -> PgbenchError:
     """The one line for a failed write."""
     return PgbenchError(
-        f"cannot write {path}: {error.strerror or error}; free space or choose another --runs "
-        "folder, then give the same command again: the run continues from its last checkpoint"
+        f"cannot write {path}: {error.strerror or error}; free space or choose another "
+        "folder, then give the same command again; what was saved before is whole"
     )
 
 
@@ -61,7 +61,9 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError as error:
         raise PgbenchError(f"there is no file {path}") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise PgbenchError(f"{path} is not valid JSON ({error}); it was not written by pgbench") from error
+        raise PgbenchError(
+            f"{path} is not valid JSON ({error}); it was not written by pgbench"
+        ) from error
     except OSError as error:
         raise PgbenchError(f"cannot read {path}: {error.strerror}") from error
 
@@ -130,6 +132,8 @@ def only_process(folder: Path) -> Iterator[None]:
             pass
         except BlockingIOError as error:
             raise PgbenchError(
-                f"another process is working in {folder}; wait for it, or use another --seed"
+                f"another process is working in {folder}; wait for it to end"
             ) from error
+        for leftover in folder.rglob(".*.tmp"):  # of a write that a kill cut off
+            leftover.unlink(missing_ok=True)
         yield

@@ -38,7 +38,7 @@ class Mlp:
         return sum(math.prod(shape) for shape in self.shapes)
 
     def init(self, rng: torch.Generator, gain: float = math.sqrt(2), last: float = 1.0) -> Tensor:
-        """Orthogonal weights (`gain` for hidden layers, `last` for the output), zero biases: (P,)."""
+        """Orthogonal weights (gain `gain`, of the output layer `last`), zero biases: (P,)."""
         parts = []
         for i, shape in enumerate(self.shapes):
             value = torch.zeros(shape)
@@ -70,7 +70,7 @@ class Mlp:
 
 @dataclass(frozen=True)
 class GaussianMlp:
-    """A diagonal Gaussian policy: an MLP gives the mean, one free log-std a dimension follows it."""
+    """A diagonal Gaussian policy: an MLP gives the mean; each dimension has one free log-std."""
 
     mean: Mlp
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def with_adam(name: str, theta: Tensor) -> dict[str, Tensor]:
-    """State entries of a trained vector: `name`, its moments `name.m`, `name.v`, its count `name.t`."""
+    """State entries of a trained vector: itself, its moments (`.m`, `.v`) and step count (`.t`)."""
     return {
         name: theta,
         f"{name}.m": torch.zeros_like(theta),

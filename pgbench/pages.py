@@ -37,8 +37,7 @@ def algo_page(spec: AlgoSpec, word: str) -> str:
         "source": spec.origin if word.endswith(".py") else inspect.getsourcefile(cls) or "",
     }
     ENVS.all()
-    fits = [e for e in ENVS.specs.values() if e.family == spec.family]
-    fits = [e for e in fits if not missing_capabilities(spec, e)]
+    fits = [e for e in ENVS.specs.values() if _fit(spec, e)]
     parts = [
         _title(spec.name, spec.summary),
         fitted(doc, width()),
@@ -47,8 +46,12 @@ def algo_page(spec: AlgoSpec, word: str) -> str:
     ]
     if fits:
         run = f"pgbench run --algo {word} --env {fits[0].id}"
-        parts.append(f"Run it:\n  {run}\n  {run} --seeds 3 --budget smoke{_example(cls.Config)}")
+        parts.append(f"Run it:\n  {run}\n  {run} --seeds 3{_example(cls.Config)}")
     return "\n\n".join(parts)
+
+
+def _fit(algo: AlgoSpec, env: EnvSpec) -> bool:
+    return algo.family == env.family and not missing_capabilities(algo, env)
 
 
 def _example(config: type) -> str:
@@ -119,7 +122,7 @@ def env_page(spec: EnvSpec, word: str) -> str:
     if options:
         parts.append("Settings (--set env.key=value):\n\n" + table(("setting", "default"), options))
     ALGOS.all()
-    algos = [a.name for a in ALGOS.specs.values() if a.family == spec.family]
+    algos = [a.name for a in ALGOS.specs.values() if _fit(a, spec)]
     if algos:
         parts.append(f"Run on it:\n  pgbench run --algo {algos[0]} --env {word}")
     return "\n\n".join(parts)
@@ -131,8 +134,8 @@ def _budgets(spec: EnvSpec) -> str:
 
 
 def _title(name: str, summary: str) -> str:
-    title = f"{name}: {summary}"
-    return f"{title}\n{'=' * min(len(title), width())}"
+    title = fitted(f"{name}: {summary}", width())
+    return f"{title}\n{'=' * max(map(len, title.splitlines()))}"
 
 
 def _facts(facts: dict[str, str]) -> str:

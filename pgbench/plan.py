@@ -75,7 +75,7 @@ class Plan:
 
 
 def _source_digest(spec: AlgoSpec | EnvSpec) -> str | None:
-    """Digest of a plug-in file's text, so that an edited plug-in is another run; None for built-ins."""
+    """Digest of a plug-in's text, so that an edited one is another run; None for built-ins."""
     file = Path(spec.origin.rpartition(":")[0])
     if isinstance(spec.entry_point, str) and spec.entry_point.startswith("pgbench."):
         return None
@@ -109,7 +109,9 @@ def make_plan(
             f"`pgbench compat {algo_spec.name}` lists what fits"
         )
     if algo_spec.loop not in LOOPS:
-        raise PgbenchError(f"{algo_spec.name} asks for loop '{algo_spec.loop}'; there is {', '.join(LOOPS)}")
+        raise PgbenchError(
+            f"{algo_spec.name} asks for loop '{algo_spec.loop}'; there is {', '.join(LOOPS)}"
+        )
     if seed < 0:
         raise PgbenchError(f"a seed is a whole number from 0, not {seed}")
     settings = dict(settings or {})
@@ -134,7 +136,11 @@ def make_plan(
 
 
 def _word(name: str) -> str:
-    return str(Path(name).resolve()) if name.endswith(".py") else name
+    """How to find a spec again: its name, or its file, relative where that is possible."""
+    if not name.endswith(".py"):
+        return name
+    path = Path(name).resolve()
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def load_loop(name: str) -> Any:

@@ -1,8 +1,7 @@
-"""The run record: one JSON object a run, complete enough to trust, with an id that covers it all."""
+"""The run record: one JSON object a run, complete enough to trust, its id covering it all."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -57,22 +56,3 @@ def read_run(folder: Path) -> dict[str, Any]:
             "delete it and run again"
         )
     return check(read_json(path), str(path))
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The records of a JSON-lines file, each checked.
-
-    Raises: PgbenchError naming file and line.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise PgbenchError(f"cannot read {path}: {error}") from error
-    records = []
-    for number, line in enumerate(lines, 1):
-        where = f"{path} line {number}"
-        try:
-            records.append(check(json.loads(line), where))
-        except json.JSONDecodeError as error:
-            raise PgbenchError(f"{where} is not valid JSON: {error}") from error
-    return records

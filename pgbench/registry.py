@@ -222,7 +222,7 @@ def load_file(path: str, catalogue: Catalogue[Spec]) -> Spec:
             ) from error
     found = mine()
     if len(found) != 1:
-        call = "register_algo" if catalogue is ALGOS else "register_env"  # type: ignore[comparison-overlap]
+        call = "register_algo" if catalogue is ALGOS else "register_env"
         raise PgbenchError(
             f"plug-in {path} registers {len(found)} {catalogue.what}s; it must call "
             f"pgbench.{call}(...) exactly once"
@@ -247,7 +247,7 @@ def unknown(what: str, name: str, known: Iterable[str], see: str) -> PgbenchErro
 
 
 def find_env(name: str) -> EnvSpec:
-    """The environment of that id (with or without `-v<version>`), or the one a `.py` file defines."""
+    """The environment of that id (`-v<version>` may follow), or the one a `.py` file defines."""
     if name.endswith(".py"):
         return load_file(name, ENVS)
     specs = ENVS.all()

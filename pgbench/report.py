@@ -52,7 +52,17 @@ def runs_table(found: Found) -> str:
         )
         if result["score"] is not None:
             groups.setdefault(str(record["identity"]), []).append(result["score"])
-    head = ("algorithm", "environment", "seed", "status", "steps", "score", "steps/s", "s", "folder")
+    head = (
+        "algorithm",
+        "environment",
+        "seed",
+        "status",
+        "steps",
+        "score",
+        "steps/s",
+        "s",
+        "folder",
+    )
     lines = [table(head, rows)]
     for _, record in found:
         scores = groups.pop(str(record["identity"]), None)

@@ -130,8 +130,6 @@ class Run:
         self.plan = replace(self.plan, **{k: how[k] for k in ("device", "compile", "threads")})
 
     def _train(self) -> dict[str, Any]:
-        for leftover in self.folder.rglob(".*.tmp"):  # of a write that a kill cut off
-            leftover.unlink(missing_ok=True)
         offset = self._resume() if self.checkpoint.exists() else 0
         self.log = Log(self.folder, self.loop.steps, offset)
         self.began, self.cpu_began = time.monotonic(), time.process_time()
@@ -169,11 +167,12 @@ class Run:
         self.progress.update(loop.steps, loop.episodes.mean)
         # The last point of the curve is the final evaluation.
         points = self.plan.protocol.curve_points
-        if loop.steps * points >= loop.budget * (len(self.curve) + 1) and len(self.curve) < points - 1:
+        if (
+            loop.steps * points >= loop.budget * (len(self.curve) + 1)
+            and len(self.curve) < points - 1
+        ):
             result = self._evaluate(self.plan.protocol.curve_episodes)
-            self.curve.append(
-                {"step": loop.steps, "mean": result.mean, "n": len(result.returns)}
-            )
+            self.curve.append({"step": loop.steps, "mean": result.mean, "n": len(result.returns)})
             self.log.write("evaluate", loop.steps, {"return": result.mean})
             self.progress.evaluated(result.mean)
         if self.stop:
@@ -188,14 +187,21 @@ class Run:
 
     def _evaluate(self, episodes: int) -> Evaluation:
         began = time.monotonic()
-        result = evaluate(self.loop.policy, self.plan.env, episodes, env_kwargs=dict(self.plan.env_kwargs))
+        result = evaluate(
+            self.loop.policy, self.plan.env, episodes, env_kwargs=dict(self.plan.env_kwargs)
+        )
         self.spent["evaluate_s"] += time.monotonic() - began
         if not math.isfinite(result.mean):
-            raise Diverged(f"evaluation gave {result.mean} after {self.loop.steps} environment steps")
+            raise Diverged(
+                f"evaluation gave {result.mean} after {self.loop.steps} environment steps"
+            )
         return result
 
     def _costs(self) -> dict[str, float]:
-        now = {"wall_s": time.monotonic() - self.began, "cpu_s": time.process_time() - self.cpu_began}
+        now = {
+            "wall_s": time.monotonic() - self.began,
+            "cpu_s": time.process_time() - self.cpu_began,
+        }
         return {key: value + now.get(key, 0.0) for key, value in self.spent.items()}
 
     def _save(self) -> None:

@@ -33,7 +33,7 @@ def board(
         bool, typer.Option("--check", help="Write nothing; exit 1 if the page is out of date.")
     ] = False,
 ) -> None:
-    """Add run records to a board and rebuild its table, a pure function of the records."""
+    """Add records of runs to a leaderboard; rebuild it from its records."""
     from pgbench import ledger
     from pgbench.board import render
     from pgbench.errors import PgbenchError
@@ -48,7 +48,7 @@ def board(
         done = ledger.add(records, add)
         for line in done.left_out:
             typer.echo(f"left out {line}", err=True)
-        typer.echo(f"{done.new} records added, {done.known} there already", err=True)
+        typer.echo(f"records: {done.new} added, {done.known} there already", err=True)
     entries = ledger.read_board(records)
     text = render(name, [entry.record for entry in entries])
     old = page.read_bytes() if page.exists() else None
@@ -57,9 +57,9 @@ def board(
             why = "differs from its records" if old is not None else "does not exist"
             typer.echo(f"{page} {why}; rebuild it: pgbench board {name}", err=True)
             raise typer.Exit(1)
-        typer.echo(f"{page} is what its {len(entries)} records give")
+        typer.echo(f"{page} is what its records give ({len(entries)} in all)")
         return
     if old != text.encode():
         write_bytes(page, text.encode())
     typer.echo(text, nl=False)
-    typer.echo(f"{page}: {len(entries)} records", err=True)
+    typer.echo(f"{page} is written ({len(entries)} in all)", err=True)

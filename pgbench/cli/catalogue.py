@@ -49,9 +49,10 @@ def list_(
     elif kind == "envs":
         envs = ENVS.all()
         data = [_env_json(spec) for spec in envs]
-        head = ("environment", "family", "small", "paper", "underlying", "summary")
+        head = ("environment", "family", "small", "paper", "summary (underlying)")
         rows = [
-            (s.id, s.family, *_budgets(s, "small", "paper"), s.underlying, s.summary) for s in envs
+            (s.id, s.family, *_budgets(s, "small", "paper"), f"{s.summary} ({s.underlying})")
+            for s in envs
         ]
     elif kind == "suites":
         files = sorted((root / "suites").glob("*.toml"))
@@ -116,7 +117,7 @@ def _env_json(spec: EnvSpec) -> dict[str, Any]:
 def explain(
     name: Annotated[str, typer.Argument(help="An algorithm or environment, or a .py file.")],
 ) -> None:
-    """What an algorithm or an environment is: equations, departures, settings, budgets, anchors."""
+    """One algorithm or environment: equations, settings, budgets."""
     from pgbench.pages import algo_page, env_page
 
     algos, envs = _named(name)
@@ -127,7 +128,7 @@ def explain(
 def compat(
     name: Annotated[str, typer.Argument(help="An algorithm or environment, or a .py file.")],
 ) -> None:
-    """Which environments fit an algorithm, or algorithms an environment; what the others lack."""
+    """Which environments fit an algorithm, or the reverse, and why not."""
     from pgbench.registry import ALGOS, ENVS
     from pgbench.text import table, width
 

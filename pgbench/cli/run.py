@@ -72,7 +72,7 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the records as JSON.")] = False,
 ) -> None:
-    """Train, evaluate and record; continues where an interrupted run stopped."""
+    """Train, evaluate and record; resumes what was interrupted."""
     from pgbench.config import parse_settings, read_toml
     from pgbench.errors import PgbenchError
     from pgbench.plan import Protocol, make_plan
@@ -122,7 +122,7 @@ def show(
     ),
     as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
 ) -> None:
-    """What a run was, what it reached, what it cost; or a line for each run below a folder."""
+    """Show one run in full, or a line for each in a folder."""
     from pgbench.record import read_run
     from pgbench.report import find_runs, is_run, run_page, runs_table
 

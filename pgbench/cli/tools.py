@@ -22,7 +22,7 @@ def doctor(
     runs: Annotated[Path, typer.Option("--runs", help="Folder of the run folders.")] = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
-    """Whether this machine can do the work; exit code 1 if something essential is missing."""
+    """Whether this machine can do the work; exit code 1 if it cannot."""
     from dataclasses import asdict
 
     from pgbench.doctor import examine
@@ -51,7 +51,7 @@ def new_algo(
     name: Annotated[str, typer.Argument(help="Name of the algorithm, for example my-algo.")],
     folder: Annotated[Path, typer.Option("--in", help="Folder of the file.")] = Path(),
 ) -> None:
-    """Write a plug-in file that runs as it is, with comments on what to change."""
+    """Write a plug-in file that runs as it is, to be changed."""
     from pgbench.scaffold import new_algorithm
 
     path = new_algorithm(name, folder)
@@ -72,7 +72,7 @@ def check(
         typer.Option("--env", "-e", help="Environment to check on (default: a small one)."),
     ] = None,
 ) -> None:
-    """The contract suite: determinism, resuming, saving, shapes; exit code 1 if a part fails."""
+    """The contract of every algorithm, tested; exit code 1 if broken."""
     from pgbench.check import check_algorithm
 
     if not check_algorithm(name, env, typer.echo):

@@ -34,7 +34,8 @@ class OnPolicy:
         c = algorithm.config
         if c.horizon % c.num_envs:
             raise PgbenchError(
-                f"horizon {c.horizon} is not a multiple of num_envs {c.num_envs}; change one with --set"
+                f"horizon {c.horizon} is not a multiple of num_envs {c.num_envs}; "
+                "change one with --set"
             )
         self.horizon = c.horizon
         if budget < self.horizon:

@@ -9,7 +9,9 @@ from pgbench.runner import build
 
 def make_loop(env, **settings):
     settings = {"start": 10_000, "batch": 8, "buffer": 1000, **settings}
-    plan = make_plan("sac", env, budget=600, settings=settings, device="cpu", compile=False, threads=1)
+    plan = make_plan(
+        "sac", env, budget=600, settings=settings, device="cpu", compile=False, threads=1
+    )
     return build(plan)
 
 

@@ -15,13 +15,15 @@ from pgbench.runner import build
 
 def make_loop(env, **settings):
     settings = {"horizon": 512, "num_envs": 2, **settings}
-    plan = make_plan("ppo", env, budget=1024, settings=settings, device="cpu", compile=False, threads=1)
+    plan = make_plan(
+        "ppo", env, budget=1024, settings=settings, device="cpu", compile=False, threads=1
+    )
     return build(plan)
 
 
 @pytest.mark.parametrize("env", ["inverted-pendulum", "pendulum"])
 def test_successors_are_the_true_ones(env):
-    algorithm, vector, loop = make_loop(env, normalize_obs=False, normalize_reward=False)
+    _, vector, loop = make_loop(env, normalize_obs=False, normalize_reward=False)
     rollout = loop.collect()
     done = rollout.done
     assert done.any(), "no episode ended: the test shows nothing"
@@ -115,7 +117,7 @@ def test_evaluation_is_gymnasiums_to_the_bit():
     from pgbench.evaluate import evaluate
     from pgbench.seeding import eval_seeds
 
-    algorithm, vector, loop = make_loop("hopper")
+    _, vector, loop = make_loop("hopper")
     vector.close()
     result = evaluate(loop.policy, "hopper", episodes=3)
     env = gymnasium.make("Hopper-v5")

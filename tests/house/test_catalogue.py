@@ -1,0 +1,193 @@
+"""`list`, `explain`, `compat`, `doctor`, `new`: pages that fit the terminal, lines that help."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+from pgbench.doctor import KNOWN_TO_WORK, Finding
+from pgbench.registry import ALGOS, ENVS
+from pgbench.text import fitted, table
+
+
+@pytest.fixture(autouse=True)
+def catalogues(monkeypatch, tmp_path):
+    """Plug-ins of a test end with it, as do its files."""
+    monkeypatch.chdir(tmp_path)
+    for catalogue in (ALGOS, ENVS):
+        catalogue.all()
+        monkeypatch.setattr(catalogue, "specs", dict(catalogue.specs))
+
+
+@pytest.fixture(params=[80, 120])
+def columns(request, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(request.param))
+    return request.param
+
+
+def test_table_worked():
+    assert table(("name", "n"), [("a", "10"), ("bcd", "9")]) == (
+        "name   n\n----  --\na     10\nbcd    9"
+    )
+    wrapped = table(("k", "text"), [("a", "word " * 10)], fit=30)
+    assert wrapped.splitlines()[2:] == [
+        "a  word word word word word",
+        "   word word word word word",
+    ]
+
+
+def test_fitted_breaks_only_what_is_too_long():
+    text = "short\n  Eq. 1  a long equation that goes on\n- an item that goes on"
+    assert fitted(text, 100) == text
+    assert fitted(text, 20).splitlines() == [
+        "short", "  Eq. 1  a long", "  equation that goes", "  on",
+        "- an item that goes", "  on",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["algos", "envs"])
+def test_lists_fit_and_name_everything(cli, columns, kind):
+    code, out, _ = cli("list", kind)
+    assert code == 0
+    assert max(map(len, out.splitlines())) <= columns
+    first = {line.split(" ")[0] for line in out.splitlines()[2:]} - {""}
+    specs = ALGOS.all() if kind == "algos" else ENVS.all()
+    assert first == {getattr(spec, "name" if kind == "algos" else "id") for spec in specs}
+    assert len(json.loads(cli("list", kind, "--json")[1])) == len(specs)
+
+
+def test_suites(cli, tmp_path):
+    assert cli("list", "suites")[1] == "there are no suites in leaderboards/suites yet\n"
+    (tmp_path / "leaderboards/suites").mkdir(parents=True)
+    (tmp_path / "leaderboards/suites/control-small.toml").write_text("")
+    assert "control-small" in cli("list", "suites")[1]
+    code, _, err = cli("list", "env")
+    assert (code, err) == (2, "pgbench: unknown kind 'env'; did you mean envs?\n")
+
+
+@pytest.mark.parametrize("name", [spec.name for spec in ALGOS.all()])
+def test_every_algorithm_explains_itself(cli, columns, name):
+    code, out, err = cli("explain", name)
+    assert code == 0, err
+    for word in ("Equations", "Departures", "Settings", "lr"):
+        assert word in out
+    # A path may be longer than the page, nothing else.
+    assert max(len(x) for x in out.splitlines() if not x.startswith("source")) <= columns
+
+
+@pytest.mark.parametrize("name", [spec.id for spec in ENVS.all()])
+def test_every_environment_explains_itself(cli, columns, name):
+    code, out, err = cli("explain", name)
+    assert code == 0, err
+    for word in ("observation", "ction", "eward", "budgets", "random", f"--env {name}"):
+        assert word in out
+    assert max(len(x) for x in out.splitlines() if not x.startswith("source")) <= columns
+
+
+def test_compat_says_what_is_missing(cli, tmp_path):
+    (tmp_path / "odd.py").write_text(
+        "import pgbench\n"
+        "pgbench.register_algo('odd', object, family='control', loop='onpolicy', summary='',\n"
+        "    requires={'Telepathy', 'ContinuousActions'})\n"
+    )
+    code, out, _ = cli("compat", "odd.py")
+    assert code == 0
+    assert out.count("lacks Telepathy") == len(ENVS.all())
+    assert "odd        control  lacks Telepathy" in cli("compat", "hopper")[1]
+    ppo = cli("compat", "ppo")[1]
+    assert "needs ContinuousActions" in ppo
+    assert "hopper" in ppo
+
+
+def test_unknown_names(cli):
+    for command in ("explain", "compat"):
+        code, _, err = cli(command, "hoper")
+        assert (code, err.count("\n")) == (2, 1)
+        assert "did you mean hopper" in err
+    assert cli("explain", "nowhere.py")[0] == 2
+
+
+def test_explain_an_environment_file(cli, tmp_path):
+    (tmp_path / "world.py").write_text(
+        "import pgbench\n"
+        "class World:\n"
+        "    '''A world of its own.'''\n"
+        "    def __init__(self, num_envs, size=3): ...\n"
+        "pgbench.register_env('world', World, family='control', summary='tiny', underlying='-',\n"
+        "    metrics=[pgbench.Metric('return')], budgets={'small': 10},\n"
+        "    capabilities=['ContinuousActions'])\n"
+    )
+    code, out, err = cli("explain", "world.py")
+    assert code == 0, err
+    assert "A world of its own." in out
+    assert re.search(r"size +3", out)
+    assert "--env world.py" in out
+
+
+def test_new_algorithm_runs_and_is_clean(cli, tmp_path):
+    code, out, _ = cli("new", "algo", "my-algo")
+    assert code == 0
+    assert "pgbench run --algo ./my_algo.py" in out
+    run = ["run", "--algo", "./my_algo.py", "--env", "inverted-pendulum", "--budget", "512"]
+    code, out, err = cli(*run, "--episodes", 2, "--no-compile", "--json")
+    assert code == 0, err
+    assert json.loads(out)["algorithm"]["name"] == "my-algo"
+    assert "my-algo" in cli("explain", "./my_algo.py")[1]
+    for words in (["check", "--ignore", "I001"], ["format", "--check"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "ruff", *words, "--line-length", "100", "my_algo.py"],
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout
+
+
+def test_new_refuses_names_and_overwriting(cli, tmp_path):
+    (tmp_path / "mine.py").write_text("precious")
+    for name in ("3x", "a b", "a/b", "class", "Mine", "é", "", "mine"):
+        code, _, err = cli("new", "algo", name)
+        assert (code, err.count("\n")) == (2, 1), name
+    assert (tmp_path / "mine.py").read_text() == "precious"
+
+
+def test_doctor(cli):
+    code, out, _ = cli("doctor", "--json")
+    findings = {f["what"]: f for f in json.loads(out)}
+    assert code == 0
+    assert {f["status"] for f in findings.values()} <= {"ok", "warn"}
+    assert set(KNOWN_TO_WORK) | {"Python", "devices", "rendering", "video"} <= set(findings)
+    assert all(f["advice"] for f in findings.values() if f["status"] != "ok")
+
+
+def test_doctor_fails_on_what_is_essential(cli, monkeypatch, tmp_path):
+    monkeypatch.setattr("pgbench.doctor._rendering", lambda: Finding("ok", "rendering", ""))
+    monkeypatch.setitem(KNOWN_TO_WORK, "numpy", ("99", None))
+    monkeypatch.setitem(KNOWN_TO_WORK, "no-such-package", ("1", None))
+    (tmp_path / "file").write_text("")
+    code, out, _ = cli("doctor", "--runs", "file/runs")
+    assert code == 1
+    for text in ("outside numpy>=99", "pip install 'no-such-package>=1'", "choose another folder"):
+        assert text in out
+    assert "3 essential things are missing" in out
+
+
+def test_doctor_knows_the_bounds_of_the_package():
+    """The bounds are those that pip enforces."""
+    import importlib.metadata
+
+    declared = [
+        "".join(text.split(";")[0].split()).replace("[mujoco]", "")
+        for text in importlib.metadata.requires("pgbench") or []
+        if "extra ==" not in text
+    ]
+    ours = {
+        ",".join(sorted([f">={low}", *([f"<{high}"] if high else [])])) + f" {name}"
+        for name, (low, high) in KNOWN_TO_WORK.items()
+    }
+    theirs = set()
+    for text in declared:
+        cut = min(text.index(c) for c in "<>=" if c in text)
+        theirs.add(f"{','.join(sorted(text[cut:].split(',')))} {text[:cut]}")
+    assert ours == theirs

@@ -4,3 +4,34 @@ if __name__ != "pgbench.baselines":
     raise ImportError(f"this tree is installed as pgbench.baselines; it was imported as {__name__}")
 
 from pgbench.registry import register_algo
+
+register_algo(
+    "mdpo", "pgbench.baselines.control.mdpo:MDPO", family="control", loop="onpolicy",
+    requires={"ContinuousActions"}, paper="arXiv:2005.09814",
+    summary="Mirror Descent Policy Optimization: m full-batch steps near the last policy",
+)  # fmt: skip
+register_algo(
+    "mdpo-off", "pgbench.baselines.control.mdpo_off:MDPOOff", family="control", loop="offpolicy",
+    requires={"ContinuousActions"}, paper="arXiv:2005.09814", budget="50k",
+    summary="Off-policy Mirror Descent Policy Optimization, KL or Tsallis",
+)  # fmt: skip
+register_algo(
+    "ppo", "pgbench.baselines.control.ppo:PPO", family="control", loop="onpolicy",
+    requires={"ContinuousActions"}, paper="arXiv:1707.06347",
+    summary="Proximal Policy Optimization: minibatch steps on a clipped surrogate",
+)  # fmt: skip
+register_algo(
+    "reinforce", "pgbench.baselines.control.reinforce:REINFORCE", family="control",
+    loop="onpolicy", requires={"ContinuousActions"}, paper="doi:10.1007/BF00992696",
+    summary="REINFORCE with a learned value baseline: one policy-gradient step a rollout",
+)  # fmt: skip
+register_algo(
+    "sac", "pgbench.baselines.control.sac:SAC", family="control", loop="offpolicy",
+    requires={"ContinuousActions"}, paper="arXiv:1812.05905", budget="50k",
+    summary="Soft Actor-Critic: twin critics, tuned or fixed temperature",
+)  # fmt: skip
+register_algo(
+    "trpo", "pgbench.baselines.control.trpo:TRPO", family="control", loop="onpolicy",
+    requires={"ContinuousActions"}, paper="arXiv:1502.05477",
+    summary="Trust Region Policy Optimization: natural gradient, line search under a KL limit",
+)  # fmt: skip

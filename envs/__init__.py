@@ -1,6 +1,59 @@
-"""The catalogue of environments: one `register_env` line each, nothing heavy imported."""
+"""The catalogue of environments: one `register_env` call each, nothing heavy imported."""
 
 if __name__ != "pgbench.envs":
     raise ImportError(f"this tree is installed as pgbench.envs; it was imported as {__name__}")
 
-from pgbench.registry import Metric, register_env
+from typing import Any
+
+from pgbench.registry import Anchor, Metric, register_env
+
+# Control: Gymnasium's environments, equal bit for bit.
+_RANDOM = "uniform random policy, 100 episodes, measured with this package"
+_CONTROL: dict[str, Any] = {
+    "family": "control",
+    "metrics": [Metric("return", "max", "return per episode")],
+    "capabilities": {"ContinuousActions"},
+}
+_SHORT = {"smoke": 10_000, "small": 100_000, "paper": 1_000_000}
+_MILLION = {"smoke": 10_000, "small": 200_000, "paper": 1_000_000}
+_MILLIONS = {"smoke": 10_000, "small": 200_000, "paper": 3_000_000}
+
+# fmt: off
+register_env("hopper", "pgbench.envs.control.hopper:Hopper", underlying="Hopper-v5",
+    summary="a one-legged robot hops forward",
+    budgets=_MILLION, anchors={"random": Anchor(18.28, _RANDOM)}, **_CONTROL)
+register_env("walker2d", "pgbench.envs.control.walker2d:Walker2d", underlying="Walker2d-v5",
+    summary="a two-legged robot walks forward in the plane",
+    budgets=_MILLION, anchors={"random": Anchor(1.611, _RANDOM)}, **_CONTROL)
+register_env("halfcheetah", "pgbench.envs.control.halfcheetah:HalfCheetah",
+    underlying="HalfCheetah-v5", summary="a two-legged runner in the plane",
+    budgets=_MILLION, anchors={"random": Anchor(-279.1, _RANDOM)}, **_CONTROL)
+register_env("ant", "pgbench.envs.control.ant:Ant", underlying="Ant-v5",
+    summary="a four-legged robot walks along x",
+    budgets=_MILLIONS, anchors={"random": Anchor(-65.78, _RANDOM)}, **_CONTROL)
+register_env("humanoid", "pgbench.envs.control.humanoid:Humanoid", underlying="Humanoid-v5",
+    summary="a humanoid walks along x",
+    budgets=_MILLIONS, anchors={"random": Anchor(111.8, _RANDOM)}, **_CONTROL)
+register_env("humanoid-standup", "pgbench.envs.control.humanoid_standup:HumanoidStandup",
+    underlying="HumanoidStandup-v5", summary="a humanoid stands up from lying",
+    budgets=_MILLIONS, anchors={"random": Anchor(33560.0, _RANDOM)}, **_CONTROL)
+register_env("swimmer", "pgbench.envs.control.swimmer:Swimmer", underlying="Swimmer-v5",
+    summary="a chain of three segments swims",
+    budgets=_MILLION, anchors={"random": Anchor(0.2511, _RANDOM)}, **_CONTROL)
+register_env("inverted-pendulum", "pgbench.envs.control.inverted_pendulum:InvertedPendulum",
+    underlying="InvertedPendulum-v5", summary="balance a pole on a cart",
+    budgets=_SHORT, anchors={"random": Anchor(4.71, _RANDOM)}, **_CONTROL)
+register_env("inverted-double-pendulum",
+    "pgbench.envs.control.inverted_double_pendulum:InvertedDoublePendulum",
+    underlying="InvertedDoublePendulum-v5", summary="balance two poles on a cart",
+    budgets=_SHORT, anchors={"random": Anchor(44.64, _RANDOM)}, **_CONTROL)
+register_env("reacher", "pgbench.envs.control.reacher:Reacher", underlying="Reacher-v5",
+    summary="a two-jointed arm reaches for a point",
+    budgets=_SHORT, anchors={"random": Anchor(-42.61, _RANDOM)}, **_CONTROL)
+register_env("pusher", "pgbench.envs.control.pusher:Pusher", underlying="Pusher-v5",
+    summary="a seven-jointed arm pushes a cylinder to a goal",
+    budgets=_SHORT, anchors={"random": Anchor(-149.0, _RANDOM)}, **_CONTROL)
+register_env("pendulum", "pgbench.envs.control.pendulum:Pendulum", underlying="Pendulum-v1",
+    summary="swing a pendulum up and hold it",
+    budgets=_SHORT, anchors={"random": Anchor(-1200.0, _RANDOM)}, **_CONTROL)
+# fmt: on

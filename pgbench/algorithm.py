@@ -79,13 +79,17 @@ class Algorithm:
         """`fn` under no_grad, compiled if the run asks for it.
 
         `fn` is a pure function of its tensor arguments (it may change them in place), of static
-        shapes. On a GPU the compiled code is also captured in a CUDA graph.
+        shapes, without host synchronisation.
         """
         without_grad = torch.no_grad()(fn)
         if not self.setup.compile:
             return without_grad
-        mode = "reduce-overhead" if self.device.type == "cuda" else None
-        return cast(Fn, torch.compile(without_grad, fullgraph=True, dynamic=False, mode=mode))
+        # Every algorithm's wrapper has the same code: without isolation the ninth one in a process
+        # would exceed the compiler's limit of variants for one function.
+        return cast(
+            Fn,
+            torch.compile(without_grad, fullgraph=True, dynamic=False, isolate_recompiles=True),
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """A copy of everything that the next `act` or `update` depends on."""

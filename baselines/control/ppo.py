@@ -17,6 +17,7 @@ Departures from the paper, each the usual practice since:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,6 +27,7 @@ from pgbench.batches import Rollout
 from pgbench.config import option
 from pgbench.nets import GaussianMlp, Mlp
 from pgbench.ops import gaussian
+from pgbench.ops.fit import shuffled
 from pgbench.ops.returns import gae
 from pgbench.optim import adam_, clip_norm, with_adam
 
@@ -60,7 +62,7 @@ class PPO(Algorithm):
 
     Config = Config
 
-    def __init__(self, config: Config, setup: Setup) -> None:
+    def __init__(self, config: Any, setup: Setup) -> None:
         super().__init__(config, setup)
         d, a = setup.box_dims
         init = torch.Generator().manual_seed(setup.seed)
@@ -73,10 +75,11 @@ class PPO(Algorithm):
 
     def nets(self, theta: Tensor, obs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Mean (B, a), log-std (a,), value (B,)."""
-        pi, vf = theta.split([self.pi.count, self.vf.count])
+        pi, vf = torch.split(theta, [self.pi.count, self.vf.count])
         return *self.pi(pi, obs), self.vf(vf, obs).squeeze(-1)
 
     def act(self, obs: Tensor, explore: bool = True) -> Tensor:
+        """Actions before clipping to the box, sampled or the mean."""
         mean, log_std = self.pi(self.state["theta"][: self.pi.count], obs)
         return mean + log_std.exp() * self.noise(*mean.shape) if explore else mean
 
@@ -117,23 +120,20 @@ class PPO(Algorithm):
     ) -> dict[str, Tensor]:
         """One Adam step on the transitions at `index` (B,)."""
         batch = [x[index] for x in data]
+        parts: dict[str, Tensor]
         grad, parts = torch.func.grad(self.loss, has_aux=True)(state["theta"], *batch)
         grad, parts["grad_norm"] = clip_norm(grad, self.config.max_grad_norm)
         adam_(state, "theta", grad, self.config.lr, eps=1e-5)
         return parts
 
     def update(self, batch: Rollout) -> dict[str, Tensor]:
+        """Epochs of minibatch steps on one rollout."""
         c = self.config
         logp_old, adv, ret = self.prepare(
             self.state["theta"], batch.obs, batch.action, batch.reward, batch.next_obs,
             batch.terminated, batch.done,
         )  # fmt: skip
-        data = tuple(
-            x.flatten(0, 1) for x in (batch.obs, batch.action, logp_old, adv, ret)
-        )
-        total = len(data[0])
-        for _ in range(c.epochs):
-            order = torch.randperm(total, generator=self.rng, device=self.device)
-            for index in order[: total - total % c.minibatch].view(-1, c.minibatch):
-                parts = self.step(self.state, data, index)
+        data = tuple(x.flatten(0, 1) for x in (batch.obs, batch.action, logp_old, adv, ret))
+        for index in shuffled(len(data[0]), c.minibatch, c.epochs, self.rng):
+            parts = self.step(self.state, data, index)
         return parts

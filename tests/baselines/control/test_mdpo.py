@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.spaces import Box
-from pgbench.baselines.control.mdpo import MDPO, Config, objective, q_log, step_size
 
 from pgbench.algorithm import Setup
+from pgbench.baselines.control.mdpo import MDPO, Config, objective, q_log, step_size
 from pgbench.batches import Rollout
 from pgbench.ops import gaussian
 from pgbench.ops.returns import standardize

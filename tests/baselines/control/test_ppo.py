@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.spaces import Box
-from pgbench.baselines.control.ppo import PPO, Config, clipped_surrogate
 
 from pgbench.algorithm import Setup
+from pgbench.baselines.control.ppo import PPO, Config, clipped_surrogate
 from pgbench.ops import gaussian
 
 

@@ -3,9 +3,9 @@
 import numpy as np
 import torch
 from gymnasium.spaces import Box
-from pgbench.baselines.control.reinforce import REINFORCE, Config
 
 from pgbench.algorithm import Setup
+from pgbench.baselines.control.reinforce import REINFORCE, Config
 from pgbench.batches import Rollout
 from pgbench.ops import gaussian
 from pgbench.ops.returns import standardize

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.spaces import Box
-from pgbench.baselines.control.sac import SAC, Config, squashed_log_prob, temperature_loss
 from torch.distributions import Independent, Normal, TanhTransform, TransformedDistribution
 
 from pgbench.algorithm import Setup
+from pgbench.baselines.control.sac import SAC, Config, squashed_log_prob, temperature_loss
 from pgbench.batches import Transitions
 
 F64 = torch.float64

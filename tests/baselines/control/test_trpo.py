@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.spaces import Box
-from pgbench.baselines.control.trpo import TRPO, Config
 
 from pgbench.algorithm import Setup
+from pgbench.baselines.control.trpo import TRPO, Config
 from pgbench.batches import Rollout
 
 F64 = torch.float64

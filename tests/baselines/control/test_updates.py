@@ -136,12 +136,12 @@ def test_off_policy_learns_a_bandit(name: str):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ALL)
 def test_compilation_changes_nothing(name: str):
+    torch.compiler.reset()  # the compiler keeps a bounded number of variants of a function
     plain, compiled = make(name), make(name, compile=True)
     for i in range(3):
         plain.update(batch(name, i))
         compiled.update(batch(name, i))
-    # The step of Adam amplifies rounding of a gradient near 0 to at most its learning rate.
-    assert_same(plain, compiled, atol=1e-4, rtol=1e-4)
+    assert_same(plain, compiled, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -1,0 +1,201 @@
+"""TRPO: Trust Region Policy Optimization (Schulman et al. 2015, arXiv 1502.05477), single path.
+
+Equations, numbered here; pi_k is the policy that collected the rollout, g the gradient of Eq. 1:
+  Eq. 1   maximise L(theta) = mean[r A],  r = pi(a|s) / pi_k(a|s)
+  Eq. 2   subject to mean KL(pi_k(.|s) || pi(.|s)) <= delta  (the old policy comes first)
+  Eq. 3   F = J^T M J, the Hessian of Eq. 2 at theta_k: J the Jacobian of mean and log-std, M the
+          Fisher information of the Gaussian, 1 / sigma^2 for a mean and 2 for a log-std
+  Eq. 4   x = (F + damping I)^-1 g by conjugate gradients
+  Eq. 5   theta = theta_k + 0.8^j sqrt(2 delta / x^T (F + damping I) x) x, with the least j in
+          0 .. backtracks - 1 for which Eq. 1 improves and Eq. 2 holds; if none, theta_k stays
+  Eq. 6   value loss mean[max((V - R)^2, (V_old + clip(V - V_old, -c, c) - R)^2)], R = A + V_old
+
+Departures from the paper, each the usual practice since:
+- A by generalised advantage estimation (Schulman et al. 2016), standardised over the rollout; the
+  value is fitted exactly as in this library's MDPO, so that the two differ in the policy step only;
+- observations and rewards are normalised by running statistics;
+- 2048 transitions an iteration from `num_envs` environments in parallel, tanh networks of 64-64;
+- F is taken over the whole rollout, not over a subset of it;
+- a time limit bootstraps from the value of the final observation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pgbench.algorithm import Algorithm, Setup
+from pgbench.batches import Rollout
+from pgbench.config import option
+from pgbench.nets import GaussianMlp, Mlp
+from pgbench.ops import gaussian
+from pgbench.ops.fit import clipped_value_loss, shuffled
+from pgbench.ops.returns import gae, standardize
+from pgbench.optim import adam_, with_adam
+
+TINY = 1e-20  # keeps the quotients of a zero gradient at zero
+
+
+@dataclass(frozen=True)
+class Config:
+    """The paper's values where it gives one; the rest as in this library's MDPO."""
+
+    max_kl: float = option(0.01, "delta of Eq. 2", "Table of parameters for continuous control")
+    cg_iterations: int = option(10, "conjugate-gradient iterations, Eq. 4")
+    damping: float = option(0.1, "added to the diagonal of F, Eq. 4")
+    backtracks: int = option(10, "step sizes tried, Eq. 5")
+    shrink: float = option(0.8, "factor between them")
+    horizon: int = option(2048, "transitions an iteration, over all environments")
+    num_envs: int = option(8, "environments stepped in parallel")
+    gamma: float = option(0.99, "discount", "Table of parameters for continuous control")
+    lam: float = option(0.95, "GAE lambda")
+    lr: float = option(3e-4, "Adam step size of the value")
+    vf_epochs: int = option(5, "passes over the rollout for the value")
+    vf_minibatch: int = option(128, "transitions a value step")
+    vf_clip: float = option(0.2, "c of Eq. 6")
+    hidden: tuple[int, ...] = option((64, 64), "tanh units a layer")
+    normalize_obs: bool = option(True, "running mean and std of observations, clipped to 10")
+    normalize_reward: bool = option(True, "rewards over the running std of the discounted return")
+
+
+class TRPO(Algorithm):
+    """Act with a Gaussian MLP; learn by one natural-gradient step, then fit the value."""
+
+    Config = Config
+
+    def __init__(self, config: Any, setup: Setup) -> None:
+        super().__init__(config, setup)
+        d, a = setup.box_dims
+        init = torch.Generator().manual_seed(setup.seed)
+        self.pi = GaussianMlp(Mlp((d, *config.hidden, a)))
+        self.vf = Mlp((d, *config.hidden, 1))
+        self.state = {
+            "pi": self.pi.init(init).to(self.device),
+            **with_adam("vf", self.vf.init(init).to(self.device)),
+        }
+        # The zero after the last step size is the choice "stay".
+        tries = [config.shrink**j for j in range(config.backtracks)]
+        self.fractions = torch.tensor([*tries, 0.0], device=self.device)
+        self.prepare = self.compiled(self._prepare)
+        self.gradient = self.compiled(self._gradient)
+        self.product = self.compiled(self._product)
+        self.line_search = self.compiled(self._line_search)
+        self.value_step = self.compiled(self._value_step)
+
+    def act(self, obs: Tensor, explore: bool = True) -> Tensor:
+        """Actions before clipping to the box, sampled or the mean."""
+        mean, log_std = self.pi(self.state["pi"], obs)
+        return mean + log_std.exp() * self.noise(*mean.shape) if explore else mean
+
+    def surrogate_and_kl(
+        self, theta: Tensor, obs: Tensor, action: Tensor, mean_k: Tensor, log_std_k: Tensor,
+        logp_k: Tensor, adv: Tensor,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """Eq. 1 and the left side of Eq. 2."""
+        mean, log_std = self.pi(theta, obs)
+        ratio = (gaussian.log_prob(mean, log_std, action) - logp_k).exp()
+        return (ratio * adv).mean(), gaussian.kl(mean_k, log_std_k, mean, log_std).mean()
+
+    def fisher_product(self, theta: Tensor, obs: Tensor, x: Tensor) -> Tensor:
+        """Eq. 3: F x, exactly, by one forward-mode and one reverse-mode derivative: (P,)."""
+        sizes = [self.pi.mean.count, len(theta) - self.pi.mean.count]
+        (net, log_std), (x_net, x_log_std) = torch.split(theta, sizes), torch.split(x, sizes)
+
+        def mean(net: Tensor) -> Tensor:
+            return self.pi.mean(net, obs)
+
+        along = torch.func.jvp(mean, (net,), (x_net,))[1]
+        pullback = torch.func.vjp(mean, net)[1]
+        (f_net,) = pullback(along * torch.exp(-2 * log_std) / len(obs))
+        return torch.cat([f_net, 2 * x_log_std])
+
+    def _prepare(
+        self, state: dict[str, Tensor], obs: Tensor, action: Tensor, reward: Tensor,
+        next_obs: Tensor, terminated: Tensor, done: Tensor,
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:  # fmt: skip
+        """What the policy step and the value steps read, each (B, ...) with B = T * n."""
+        c = self.config
+        value = self.vf(state["vf"], obs).squeeze(-1)  # (T, n)
+        next_value = self.vf(state["vf"], next_obs).squeeze(-1)
+        adv = gae(reward, value, next_value, terminated, done, c.gamma, c.lam)
+        obs, action = obs.flatten(0, 1), action.flatten(0, 1)
+        mean_k, log_std_k = self.pi(state["pi"], obs)
+        logp_k = gaussian.log_prob(mean_k, log_std_k, action)
+        frozen = (mean_k, log_std_k.clone(), logp_k, standardize(adv).flatten())
+        return (obs, action, *frozen), (obs, value.flatten(), (adv + value).flatten())
+
+    def _gradient(self, theta: Tensor, data: tuple[Tensor, ...]) -> Tensor:
+        """The gradient of Eq. 1: (P,)."""
+        grad: Tensor = torch.func.grad(self.surrogate_and_kl, has_aux=True)(theta, *data)[0]
+        return grad
+
+    def _product(self, theta: Tensor, obs: Tensor, x: Tensor) -> Tensor:
+        """(F + damping I) x: (P,)."""
+        damping: float = self.config.damping
+        return self.fisher_product(theta, obs, x) + damping * x
+
+    def natural_gradient(self, theta: Tensor, obs: Tensor, grad: Tensor) -> Tensor:
+        """Eq. 4: (P,)."""
+        x: Tensor = torch.zeros_like(grad)
+        r = p = grad
+        rr = r.dot(r)
+        for _ in range(self.config.cg_iterations):
+            f_p = self.product(theta, obs, p)
+            size = rr / p.dot(f_p).clamp(min=TINY)
+            x = x + size * p
+            r = r - size * f_p
+            rr, rr_before = r.dot(r), rr
+            p = r + rr / rr_before.clamp(min=TINY) * p
+        return x
+
+    def _line_search(
+        self, theta: Tensor, data: tuple[Tensor, ...], x: Tensor, f_x: Tensor
+    ) -> dict[str, Tensor]:
+        """Eq. 5, all step sizes at once; changes `theta` (P,) in place."""
+        max_kl = self.config.max_kl
+        step = (2 * max_kl / x.dot(f_x).clamp(min=TINY)).sqrt() * x
+        tries = theta + self.fractions[:, None] * step  # (backtracks + 1, P)
+        surrogate, kl = torch.func.vmap(lambda one: self.surrogate_and_kl(one, *data))(tries)
+        good = (surrogate > surrogate[-1]) & (kl <= max_kl)
+        # How many come before the first good one; the last, which stays, ends the count.
+        at = (~good[:-1]).long().cumprod(0).sum(0, keepdim=True)
+        # A step that is not a number is never good: the `where` keeps it out of theta.
+        theta.copy_(torch.where(good.any(), tries.index_select(0, at)[0], theta))
+        chosen = [value.index_select(0, at)[0] for value in (surrogate, kl, self.fractions)]
+        return {
+            **dict(zip(("surrogate", "kl", "step_fraction"), chosen, strict=True)),
+            "entropy": gaussian.entropy(theta[self.pi.mean.count :]),
+        }
+
+    def _value_step(
+        self, state: dict[str, Tensor], data: tuple[Tensor, ...], index: Tensor
+    ) -> Tensor:
+        """One Adam step on Eq. 6 for the transitions at `index` (B,)."""
+        obs, value_old, ret = (x[index] for x in data)
+
+        def loss(theta: Tensor) -> Tensor:
+            value = self.vf(theta, obs).squeeze(-1)
+            return clipped_value_loss(value, value_old, ret, self.config.vf_clip)
+
+        value_loss: Tensor
+        grad, value_loss = torch.func.grad_and_value(loss)(state["vf"])
+        adam_(state, "vf", grad, self.config.lr, eps=1e-5)
+        return value_loss
+
+    def update(self, batch: Rollout) -> dict[str, Tensor]:
+        """One natural-gradient step on the whole rollout, then the value epochs."""
+        c, theta = self.config, self.state["pi"]
+        for_policy, for_value = self.prepare(
+            self.state, batch.obs, batch.action, batch.reward, batch.next_obs, batch.terminated,
+            batch.done,
+        )  # fmt: skip
+        grad = self.gradient(theta, for_policy).clone()
+        x = self.natural_gradient(theta, for_policy[0], grad)
+        parts = self.line_search(theta, for_policy, x, self.product(theta, for_policy[0], x))
+        parts["grad_norm"] = grad.norm()
+        for index in shuffled(len(for_value[0]), c.vf_minibatch, c.vf_epochs, self.rng):
+            parts["value_loss"] = self.value_step(self.state, for_value, index)
+        return parts

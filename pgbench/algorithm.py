@@ -86,10 +86,9 @@ class Algorithm:
             return without_grad
         # Every algorithm's wrapper has the same code: without isolation the ninth one in a process
         # would exceed the compiler's limit of variants for one function.
-        return cast(
-            Fn,
-            torch.compile(without_grad, fullgraph=True, dynamic=False, isolate_recompiles=True),
-        )
+        compiler: Any = torch.compile  # its stub lacks the last argument
+        compiled = compiler(without_grad, fullgraph=True, dynamic=False, isolate_recompiles=True)
+        return cast(Fn, compiled)
 
     def state_dict(self) -> dict[str, Any]:
         """A copy of everything that the next `act` or `update` depends on."""

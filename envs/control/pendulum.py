@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Unpack
+from typing import Unpack
 
 import numpy as np
 from gymnasium import spaces
@@ -40,9 +40,8 @@ class Pendulum(BatchEnv):
 
     def __init__(self, num_envs: int, *, g: float = 10.0, **options: Unpack[Options]) -> None:
         self.g = g
-        rest: dict[str, Any] = {k: v for k, v in options.items() if k != "num_threads"}
         action = spaces.Box(-MAX_TORQUE, MAX_TORQUE, (1,), np.float32)
-        super().__init__(num_envs, action, render_fps=30, **rest)
+        super().__init__(num_envs, action, render_fps=30, **options)
         self._state = np.zeros((num_envs, 2))
         high = np.array((1.0, 1.0, MAX_SPEED), np.float32)
         self.set_observation_space(spaces.Box(-high, high, dtype=np.float32))

@@ -5,6 +5,7 @@ A subclass says how all environments advance, how some of them start afresh and 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any, ClassVar, TypeAlias, TypedDict
 
@@ -61,6 +62,7 @@ class BatchEnv(VectorEnv[Floats, Floats, Floats]):
         action: spaces.Box,
         *,
         render_fps: int,
+        num_threads: int = 0,
         render_mode: str | None = None,
         render_envs: int | None = None,
         max_episode_steps: int | None = None,
@@ -71,6 +73,7 @@ class BatchEnv(VectorEnv[Floats, Floats, Floats]):
         if num_envs < 1:
             raise PgbenchError(f"num_envs must be at least 1, not {num_envs}")
         self.num_envs = num_envs
+        self.num_threads = min(num_threads or _cpus(), num_envs)
         self.metadata = {
             "render_modes": ["rgb_array"],
             "render_fps": render_fps,
@@ -221,3 +224,10 @@ class BatchEnv(VectorEnv[Floats, Floats, Floats]):
         return {
             k: v for key, term in terms.items() for k, v in ((key, term), (f"_{key}", mask))
         }  # fmt: skip
+
+
+def _cpus() -> int:
+    """CPUs that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -57,7 +57,6 @@ class MujocoBatchEnv(BatchEnv):
         *,
         derived: tuple[str, ...] = (),
         contact_forces: bool = False,
-        num_threads: int = 0,
         **options: Any,
     ) -> None:
         self.model = _load_model(ASSETS / self.model_file)
@@ -67,8 +66,7 @@ class MujocoBatchEnv(BatchEnv):
         super().__init__(num_envs, action, render_fps=round(1 / self.dt), **options)
         data = mujoco.MjData(self.model)
         self.init_qpos, self.init_qvel = data.qpos.copy(), data.qvel.copy()
-        threads = min(num_threads or _cpus(), num_envs)
-        self.batch = Batch(self.model, num_envs, threads, persistent=contact_forces)
+        self.batch = Batch(self.model, num_envs, self.num_threads, persistent=contact_forces)
         self._default_state = np.empty(self.batch.nstate)
         mujoco.mj_getState(self.model, data, self._default_state, INTEGRATION)
         self.qpos: Floats = self.batch.bind("qpos")
@@ -228,10 +226,3 @@ def _load_model(path: Path) -> mujoco.MjModel:
         return mujoco.MjModel.from_xml_path(str(path))
     finally:
         mujoco.set_mju_user_warning(before)
-
-
-def _cpus() -> int:
-    """CPUs that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -136,7 +136,6 @@ def test_off_policy_learns_a_bandit(name: str):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ALL)
 def test_compilation_changes_nothing(name: str):
-    torch.compiler.reset()  # the compiler keeps a bounded number of variants of a function
     plain, compiled = make(name), make(name, compile=True)
     for i in range(3):
         plain.update(batch(name, i))

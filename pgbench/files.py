@@ -112,6 +112,15 @@ def _map_arrays(value: Any, pack: bool) -> Any:
     return value
 
 
+def is_held(folder: Path) -> bool:
+    """Whether a living process works in `folder` (see `only_process`)."""
+    try:
+        with only_process(folder):
+            return False
+    except PgbenchError:
+        return True
+
+
 @contextlib.contextmanager
 def only_process(folder: Path) -> Iterator[None]:
     """Hold `folder` for this process; the kernel frees it when the process dies, however it dies.

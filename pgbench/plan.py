@@ -35,7 +35,7 @@ class Protocol:
 
     episodes: int = 20  # of the final policy
     curve_points: int = 10  # evaluations, the final one included
-    curve_episodes: int = 5
+    curve_episodes: int = 4
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from pgbench.files import is_held
 from pgbench.statistics import t_interval
 from pgbench.text import table
 
@@ -20,6 +21,12 @@ def is_run(folder: Path) -> bool:
 def find_runs(folder: Path) -> Iterator[Path]:
     """Run folders below `folder`, sorted."""
     return (path.parent for path in sorted(folder.rglob("run.json")))
+
+
+def status_of(folder: Path, record: dict[str, Any]) -> str:
+    """The record's status; a run that a kill ended is not `running` any more."""
+    status = str(record["status"])
+    return "interrupted" if status == "running" and not is_held(folder) else status
 
 
 def number(value: float | None) -> str:
@@ -42,7 +49,7 @@ def runs_table(found: Found) -> str:
                 record["algorithm"]["name"],
                 record["environment"]["id"],
                 str(record["protocol"]["seed"]),
-                record["status"],
+                status_of(path, record),
                 f"{cost['env_steps']:,}",
                 number(result["score"]),
                 f"{cost['env_steps'] / seconds:,.0f}" if seconds > 0 else "-",
@@ -94,7 +101,8 @@ def run_page(folder: Path, record: dict[str, Any]) -> str:
     changed = [f"{k}={algo['config'][k]}" for k in algo["defaults_changed"]]
     lines = [
         f"{algo['name']} on {env['id']} ({env['underlying']}), seed {record['protocol']['seed']}",
-        f"  status      {record['status']}" + (f": {result['error']}" if result["error"] else ""),
+        f"  status      {status_of(folder, record)}"
+        + (f": {result['error']}" if result["error"] else ""),
         f"  settings    {', '.join(changed) or 'all defaults'}",
     ]
     if result["final"]:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import statistics
 import subprocess
@@ -119,17 +120,13 @@ def cleanrl(python: str, script: str, env_id: str, steps: int, seed: int) -> dic
              "--total-timesteps", str(steps), "--num-envs", "8", "--num-steps", "256",
              "--num-minibatches", "32", "--update-epochs", "10", "--no-cuda"],
             capture_output=True, text=True, cwd=folder, check=False,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
         )  # fmt: skip
     if done.returncode:
         raise SystemExit(f"CleanRL failed:\n{done.stderr[-2000:]}")
     rates = [float(x) for x in re.findall(r"SPS: (\d+)", done.stdout)]
-    returns = [float(x) for x in re.findall(r"episodic_return=\[?(-?[\d.]+)", done.stdout)]
-    # It prints no final evaluation: the last 20 training episodes stand in.
-    return {
-        "rate": rates[-1],
-        "return": statistics.fmean(returns[-20:]) if returns else float("nan"),
-        "whole": time.perf_counter() - began,
-    }
+    # Under Gymnasium 1.x the script finds no episode returns to print, so none are compared.
+    return {"rate": rates[-1], "whole": time.perf_counter() - began}
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 # The lowest and the first refused version of pyproject.toml; None where there is no upper end.
 KNOWN_TO_WORK: dict[str, tuple[str, str | None]] = {
-    "torch": ("2.8", None),
+    "torch": ("2.13", None),
     "numpy": ("2.0", None),
     "scipy": ("1.13", None),
     "gymnasium": ("1.2", "2"),

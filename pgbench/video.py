@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
 
 from pgbench.errors import PgbenchError
 from pgbench.interface import make
@@ -14,6 +16,23 @@ from pgbench.registry import EnvSpec
 from pgbench.seeding import eval_seeds
 
 MOST_FRAMES = 500  # software rendering makes about 20 a second
+
+
+def writers(path: Path) -> Any:
+    """The module that writes films, if it can write one to `path`.
+
+    Raises: PgbenchError if the video extra is missing or the suffix is another.
+    """
+    if path.suffix.lower() not in (".mp4", ".gif"):
+        raise PgbenchError(f"a video is .mp4 or .gif, not '{path.name}'")
+    try:
+        import imageio.v2 as imageio
+        import imageio_ffmpeg  # noqa: F401  (carries the encoder)
+    except ImportError as error:
+        raise PgbenchError(
+            f"{error.name} is not installed; run: pip install 'pgbench[video]'"
+        ) from error
+    return imageio
 
 
 def film(
@@ -27,15 +46,7 @@ def film(
 
     Raises: PgbenchError if the video extra or a renderer is missing, or the suffix is another.
     """
-    if path.suffix.lower() not in (".mp4", ".gif"):
-        raise PgbenchError(f"a video is .mp4 or .gif, not '{path.name}'")
-    try:
-        import imageio.v2 as imageio
-        import imageio_ffmpeg  # noqa: F401  (carries the encoder)
-    except ImportError as error:
-        raise PgbenchError(
-            f"{error.name} is not installed; run: pip install 'pgbench[video]'"
-        ) from error
+    imageio, screen = writers(path), Console(stderr=True)
     vector = make(env, num_envs=1, render_mode="rgb_array", **(env_kwargs or {}))
     part = path.with_name(f".{path.stem}.part{path.suffix}")
     frames = 0
@@ -48,12 +59,12 @@ def film(
             writer = imageio.get_writer(part, duration=1000 / min(fps, 50), loop=0)
         with writer:
             obs, _ = vector.reset(seed=eval_seeds(env.name, 1, seed))
-            done = False
-            while not done and frames < MOST_FRAMES:
+            for _ in track(range(MOST_FRAMES), "filming", console=screen, transient=True):
                 writer.append_data(vector.render()[0])
                 frames += 1
                 obs, _, terminated, truncated, _ = vector.step(policy(obs))
-                done = bool(terminated[0] or truncated[0])
+                if terminated[0] or truncated[0]:
+                    break
         part.replace(path)
     finally:
         vector.close()

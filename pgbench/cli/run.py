@@ -147,9 +147,11 @@ def evaluate(
     from pgbench.api import load
     from pgbench.evaluate import evaluate as run_episodes
     from pgbench.statistics import t_interval
-    from pgbench.video import film
+    from pgbench.video import film, writers
 
     loaded = load(folder)
+    if video:
+        writers(video)  # what is missing is said before the work, not after it
     result = run_episodes(loaded.policy, loaded.env, episodes, seed, loaded.env_kwargs)
     low, high = t_interval(result.returns)
     if as_json:

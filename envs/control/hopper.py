@@ -57,12 +57,15 @@ class Hopper(MujocoBatchEnv):
         self.ctrl_cost_weight = ctrl_cost_weight
         self.healthy_reward = healthy_reward
         self.terminate_when_unhealthy = terminate_when_unhealthy
-        self.healthy_state_range = healthy_state_range
-        self.healthy_z_range = healthy_z_range
-        self.healthy_angle_range = healthy_angle_range
         self.reset_noise_scale = reset_noise_scale
         self.skip = int(exclude_current_positions_from_observation)
         super().__init__(num_envs, **options)
+        # Bounds of x, z, angle, the other joints, the velocities: one comparison finds the fallen.
+        ranges = np.full((self.model.nq + self.model.nv, 2), healthy_state_range)
+        ranges[0], ranges[1] = (-np.inf, np.inf), healthy_z_range
+        (low, high), (angle_low, angle_high) = healthy_state_range, healthy_angle_range
+        ranges[2] = max(low, angle_low), min(high, angle_high)
+        self.low, self.high = ranges.T.copy()
 
     def observe(self, rows: Rows) -> Floats:
         """Positions without x, clipped velocities."""
@@ -75,14 +78,8 @@ class Hopper(MujocoBatchEnv):
 
     def healthy(self) -> Bools:
         """Whether each robot still stands, (n,)."""
-        z, angle = self.qpos[:, 1], self.qpos[:, 2]
-        (low, high), (z_low, z_high) = self.healthy_state_range, self.healthy_z_range
-        angle_low, angle_high = self.healthy_angle_range
-        rest, velocity = self.qpos[:, 2:], self.qvel
-        inside: Bools = (low < rest.min(1)) & (rest.max(1) < high)
-        inside &= (low < velocity.min(1)) & (velocity.max(1) < high)
-        inside &= (z_low < z) & (z < z_high)
-        inside &= (angle_low < angle) & (angle < angle_high)
+        state = np.concatenate((self.qpos, self.qvel), axis=1)
+        inside: Bools = ((self.low < state) & (state < self.high)).all(axis=1)
         return inside
 
     def outcome(self, actions: Floats, velocity: Floats) -> tuple[Floats, Bools, Info]:

@@ -63,6 +63,11 @@ class Algorithm:
         self.state: dict[str, Tensor] = {}
         self.rng = torch.Generator(self.device).manual_seed(setup.seed)
 
+    @property
+    def trained(self) -> list[str]:
+        """Names of the parameter vectors in `state`: those with Adam's moments beside them."""
+        return [name for name in self.state if f"{name}.m" in self.state]
+
     def act(self, obs: Tensor, explore: bool = True) -> Tensor:
         """Actions (n, a) for observations (n, d); `explore=False` gives the mode."""
         raise NotImplementedError

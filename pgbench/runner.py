@@ -296,7 +296,6 @@ def make_record(
     """The record of `run` as it stands (schema: docs/architecture.md)."""
     plan, loop, state = run.plan, run.loop, run.algorithm.state
     config, defaults = plain(plan.config), plain(type(plan.config)())
-    trained = [name for name in state if f"{name}.m" in state]
     costs = run._costs()
     record: dict[str, Any] = {
         "schema": SCHEMA,
@@ -308,7 +307,7 @@ def make_record(
             "config": config,
             "config_hash": digest(config),
             "defaults_changed": sorted(k for k in config if config[k] != defaults[k]),
-            "parameters": sum(state[name].numel() for name in trained),
+            "parameters": sum(state[name].numel() for name in run.algorithm.trained),
         },
         "environment": {
             "id": plan.env.name,

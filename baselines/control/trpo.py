@@ -85,6 +85,11 @@ class TRPO(Algorithm):
         self.line_search = self.compiled(self._line_search)
         self.value_step = self.compiled(self._value_step)
 
+    @property
+    def trained(self) -> list[str]:
+        """The policy too, though no Adam steps it."""
+        return ["pi", "vf"]
+
     def act(self, obs: Tensor, explore: bool = True) -> Tensor:
         """Actions before clipping to the box, sampled or the mean."""
         mean, log_std = self.pi(self.state["pi"], obs)

@@ -47,8 +47,8 @@ class Algorithm:
     """Base of the reference implementations; no algorithm inherits from another.
 
     `state` holds every tensor that learning changes, by name; together with the generator `rng`
-    it is all that `state_dict` saves. Updates change these tensors in place, so compiled code and
-    captured graphs keep their addresses.
+    it is all that `state_dict` saves. Updates change these tensors in place, so compiled code keeps
+    their addresses.
     """
 
     Config: ClassVar[type]

@@ -118,10 +118,11 @@ class Run:
             self.env.close()
 
     def _set_aside(self) -> None:
-        number = 1
-        while (aside := self.folder.with_name(f"{self.folder.name}.old{number}")).exists():
-            number += 1
-        self.folder.rename(aside)
+        with only_process(self.folder):  # never from under a process that works there
+            number = 1
+            while (aside := self.folder.with_name(f"{self.folder.name}.old{number}")).exists():
+                number += 1
+            self.folder.rename(aside)
 
     def _same_execution(self, record: dict[str, Any]) -> None:
         """Continue on the device and with the threads that the run began with: same bits."""

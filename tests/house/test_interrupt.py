@@ -71,3 +71,16 @@ def test_ten_sigkills_at_random_moments_change_no_bit(tmp_path):
     whole, killed = record(tmp_path / "whole"), record(tmp_path / "killed")
     assert killed["result"] == whole["result"]
     assert killed["provenance"]["resumed"] >= 1
+
+
+def test_fresh_does_not_take_the_folder_of_a_living_run(tmp_path):
+    budget = ("--budget", "60k", "--save-every", "0")
+    living = start(tmp_path, *budget)
+    wait_for(tmp_path, "state.pt")
+    (folder,) = (path.parent for path in tmp_path.rglob("run.json"))
+    thief = start(tmp_path, *budget, "--fresh")
+    _, err = thief.communicate(timeout=120)
+    living.kill()
+    living.wait()
+    assert thief.returncode == 2 and "another process is working" in err
+    assert folder.is_dir() and not list(folder.parent.glob("*.old*"))

@@ -141,6 +141,8 @@ def main() -> None:
     parser.add_argument("--cleanrl", help="ppo_continuous_action.py")
     parser.add_argument("--returns", action="store_true", help="also compare the returns")
     args = parser.parse_args()
+    if args.cleanrl and not args.sb3_python:
+        parser.error("--cleanrl runs under the interpreter that --sb3-python names")
     steps = args.steps or (100_352 if args.kind == "ppo" else 3000)
     gym_id = {"hopper": "Hopper-v5", "walker2d": "Walker2d-v5", "halfcheetah": "HalfCheetah-v5"}
     names = ["ppo"] if args.kind == "ppo" else ["sac", "mdpo-off"]

@@ -1,0 +1,25 @@
+"""Every environment of the catalogue is what it says it is."""
+
+import pytest
+
+import pgbench
+from pgbench.interface import CAPABILITIES, Resumable
+from pgbench.registry import ALGOS, ENVS
+
+IDS = [spec.id for spec in ENVS.all()]
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_an_environment_has_the_capabilities_that_it_names(name):
+    spec = next(spec for spec in ENVS.all() if spec.id == name)
+    env = pgbench.make(name, num_envs=2, seed=0)
+    try:
+        assert isinstance(env, Resumable)
+        for capability in spec.capabilities:
+            assert isinstance(env, CAPABILITIES[capability])
+    finally:
+        env.close()
+
+
+def test_algorithms_require_only_capabilities_that_are_defined():
+    assert all(spec.requires <= set(CAPABILITIES) for spec in ALGOS.all())

@@ -11,7 +11,7 @@ from pgbench.registry import Anchor, Metric, register_env
 _RANDOM = "uniform random policy, 100 episodes, measured with this package"
 _CONTROL: dict[str, Any] = {
     "family": "control",
-    "metrics": [Metric("return", "max", "return per episode")],
+    "metrics": [Metric("return per episode")],
     "capabilities": {"ContinuousActions"},
 }
 _SHORT = {"smoke": 10_000, "small": 100_000, "paper": 1_000_000}

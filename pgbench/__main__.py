@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 
 
 def main() -> None:
     """Run the command line and exit with its code (0; 1 a run failed; 2 bad input; 130 stopped)."""
     from pgbench.cli import app
+
+    report_errors(lambda words: app(args=words, prog_name="pgbench"))
+
+
+def report_errors(program: Callable[[list[str]], object]) -> None:
+    """Call `program` with the command line's words; errors become one line and an exit code."""
     from pgbench.errors import PgbenchError
 
     debug = "--debug" in sys.argv
     arguments = [word for word in sys.argv[1:] if word != "--debug"]
     try:
-        app(args=arguments, prog_name="pgbench")
+        program(arguments)
     except PgbenchError as error:
         if debug:
             raise

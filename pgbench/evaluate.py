@@ -35,6 +35,7 @@ def evaluate(
     episodes: int = 20,
     seed: int = 0,
     env_kwargs: dict[str, Any] | None = None,
+    purpose: str = "board",
 ) -> Evaluation:
     """Run `policy` (raw observations (n, d) -> actions (n, a)) for `episodes` whole episodes.
 
@@ -42,7 +43,7 @@ def evaluate(
     has an environment of its own, so short ones are not over-represented.
     """
     spec = find_env(env) if isinstance(env, str) else env
-    seeds = eval_seeds(spec.name, episodes, seed)
+    seeds = eval_seeds(spec.name, episodes, seed, purpose)
     returns: list[float] = []
     lengths: list[int] = []
     for start in range(0, episodes, LANES):

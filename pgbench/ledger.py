@@ -1,31 +1,33 @@
 """A board's records on disk: one JSON-lines file an algorithm, appended to and never edited.
 
 Each line is a canonical record whose `prev` is the id of the line before it (null on the first),
-so that a removed or moved line breaks the chain, as an edited one breaks its own id.
+so that a removed or moved line breaks the chain, as an edited one breaks its own id. `_heads.json`
+holds each file's number of lines and last id: a cut tail breaks that. `_stamps.jsonl` holds what
+was later said of records (verified, reproduced, disputed, withdrawn), in a chain of its own.
 """
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 from pgbench.config import canonical, digest
 from pgbench.errors import PgbenchError
-from pgbench.files import only_process, write_bytes
-from pgbench.record import check, read_run
-from pgbench.statistics import mean
+from pgbench.files import only_process, read_json, write_bytes, write_json
+from pgbench.record import read_run, record_id
+from pgbench.rules import ENDED, verify
 
-ENDED = ("finished", "failed")
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # of an algorithm or a board: it names a file
+HEADS, STAMPS = "_heads.json", "_stamps.jsonl"
+STAMP_KINDS = ("verified", "reproduced", "disputed", "withdrawn")
+Check = Callable[[Mapping[str, Any], str], None]  # (record, where): raises what breaks a rule
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A record on a board, and where it stands."""
+    """A record (or a stamp) of a board, and where it stands."""
 
     record: Mapping[str, Any]
     where: str
@@ -41,39 +43,35 @@ class Entry:
         return digest(self.record["identity"]), self.record["protocol"]["seed"]
 
 
-def read_board(folder: Path) -> list[Entry]:
-    """The checked entries of every file in `folder`.
+def read_board(folder: Path, rule: Check | None = None) -> list[Entry]:
+    """The checked entries of every file in `folder`; `rule` is what the board's suite adds.
 
-    Raises: PgbenchError naming file and line for anything torn, edited, moved or doubled.
+    Raises: PgbenchError naming file and line for anything torn, edited, moved, removed or doubled.
     """
     if not folder.is_dir():
         raise PgbenchError(
             f"there is no board {folder.name} ({folder} is no folder); "
             f"start it: pgbench board {folder.name} --add runs"
         )
-    entries = [entry for path in sorted(folder.glob("*.jsonl")) for entry in read_ledger(path)]
-    refuse_doubles(entries)
+    paths = _ledgers(folder)
+    entries = [entry for path in paths for entry in read_ledger(path, rule)]
+    _tails(folder, paths)
+    withdrawn = {s["record"] for s in read_stamps(folder) if s["kind"] == "withdrawn"}
+    refuse_doubles(entry for entry in entries if entry.id not in withdrawn)
     return entries
 
 
-def read_ledger(path: Path) -> list[Entry]:
+def _ledgers(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.glob("*.jsonl")) if path.name != STAMPS]
+
+
+def read_ledger(path: Path, rule: Check | None = None) -> list[Entry]:
     """The entries of one file, each checked by itself and against the line before.
 
     Raises: PgbenchError naming file and line.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise PgbenchError(f"cannot read {path}: {error}") from error
-    lines = text.split("\n")
-    last = lines.pop()
-    if last:
-        raise PgbenchError(
-            f"{path}:{len(lines) + 1}: the last line is torn (it has no end of line); "
-            "delete it and add its run again"
-        )
     entries, prev = [], None
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(_lines(path), 1):
         where = f"{path}:{number}"
         record = _parse(line, where)
         verify(record, where)
@@ -81,14 +79,49 @@ def read_ledger(path: Path) -> list[Entry]:
             raise PgbenchError(
                 f"{where}: a record of {record['algorithm']['name']} in the file of {path.stem}"
             )
-        if record.get("prev") != prev:
-            raise PgbenchError(
-                f"{where}: the chain is broken: 'prev' is not the id of the line before; "
-                "a line was removed, moved or inserted: restore the file from version control"
-            )
+        _chained(record, prev, where)
+        if rule is not None:
+            rule(record, where)
         prev = record["id"]
         entries.append(Entry(record, where))
     return entries
+
+
+def read_stamps(folder: Path) -> list[Mapping[str, Any]]:
+    """What was said of the board's records, oldest first.
+
+    Raises: PgbenchError naming file and line.
+    """
+    path = folder / STAMPS
+    stamps: list[Mapping[str, Any]] = []
+    prev = None
+    for number, line in enumerate(_lines(path) if path.exists() else [], 1):
+        where = f"{path}:{number}"
+        stamp = _parse(line, where)
+        if not isinstance(stamp, dict) or {"id", "kind", "record", "by"} - set(stamp):
+            raise PgbenchError(f"{where}: not a whole stamp (id, kind, record, by, ...)")
+        if stamp["kind"] not in STAMP_KINDS:
+            raise PgbenchError(f"{where}: kind takes {', '.join(STAMP_KINDS)}")
+        if stamp["id"] != record_id(stamp):
+            raise PgbenchError(f"{where} was changed after it was written: its id does not match")
+        _chained(stamp, prev, where)
+        prev = stamp["id"]
+        stamps.append(stamp)
+    return stamps
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PgbenchError(f"cannot read {path}: {error}") from error
+    lines = text.split("\n")
+    if lines.pop():
+        raise PgbenchError(
+            f"{path}:{len(lines) + 1}: the last line is torn (it has no end of line); "
+            f"repair it: pgbench board {path.parent.name}"
+        )
+    return lines
 
 
 def _parse(line: str, where: str) -> Any:
@@ -97,53 +130,35 @@ def _parse(line: str, where: str) -> Any:
 
     try:
         return json.loads(line, parse_constant=no_number)
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise PgbenchError(f"{where}: not valid JSON: {error}") from error
 
 
-def verify(record: Any, where: str) -> None:
-    """Refuse a record that is not ours, not whole, or at odds with itself.
-
-    Raises: PgbenchError starting with `where`.
-    """
-    try:
-        check(record, f"{where}:")
-        _agree(record, where)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise PgbenchError(f"{where}: not a whole record: {error!r}") from error
-
-
-def _agree(record: Mapping[str, Any], where: str) -> None:
-    """The same fact told twice in a record must be the same."""
-    algorithm, identity = record["algorithm"], record["identity"]
-    protocol, result = record["protocol"], record["result"]
-    if not NAME.fullmatch(algorithm["name"]):
-        raise PgbenchError(f"{where}: '{algorithm['name']}' cannot name a file of a board")
-    told = {
-        "algorithm": (identity["algorithm"], algorithm["name"]),
-        "config": (identity["config"], algorithm["config"]),
-        "config_hash": (digest(algorithm["config"]), algorithm["config_hash"]),
-        "environment": (identity["environment"], record["environment"]["id"]),
-        "env_kwargs": (identity["env_kwargs"], record["environment"]["kwargs"]),
-        "budget": (identity["budget"], protocol["budget"]),
-    }
-    told.update({key: (value, protocol[key]) for key, value in identity["protocol"].items()})
-    for key, (one, other) in told.items():
-        if one != other:
-            raise PgbenchError(f"{where}: the record contradicts itself about '{key}'")
-    if record["status"] not in ENDED:
-        raise PgbenchError(f"{where}: a run of status '{record['status']}' is no result")
-    if record["status"] == "failed":
-        if result["score"] is not None:
-            raise PgbenchError(f"{where}: a failed run cannot have a score")
-        return
-    final = result["final"]
-    if len(final) != protocol["episodes"]:
+def _chained(record: Mapping[str, Any], prev: str | None, where: str) -> None:
+    if record.get("prev") != prev:
         raise PgbenchError(
-            f"{where}: {len(final)} final episodes, but its protocol has {protocol['episodes']}"
+            f"{where}: the chain is broken: 'prev' is not the id of the line before; "
+            "a line was removed, moved or inserted: restore the file from version control"
         )
-    if abs(mean(final) - result["score"]) > 1e-9 * max(map(abs, final)):
-        raise PgbenchError(f"{where}: the score is not the mean of the final episodes")
+
+
+def _tails(folder: Path, paths: Iterable[Path]) -> None:
+    """Every file still holds the line that was its last when it was written last."""
+    path = folder / HEADS
+    if not path.exists():
+        return
+    files = {p.name: p for p in [*paths, folder / STAMPS] if p.exists()}
+    heads = read_json(path)
+    if not isinstance(heads, dict):
+        raise PgbenchError(f"{path} is not a table of files; restore it from version control")
+    for name, (count, last) in sorted(heads.items()):
+        lines = _lines(files[name]) if name in files else []
+        if len(lines) < count or json.loads(lines[count - 1])["id"] != last:
+            raise PgbenchError(
+                f"{folder / name}:{len(lines)}: the file had {count} lines when it was last "
+                f"written ({HEADS}); what was removed from its end must come back: restore the "
+                "file from version control"
+            )
 
 
 def refuse_doubles(entries: Iterable[Entry]) -> None:
@@ -162,6 +177,31 @@ def refuse_doubles(entries: Iterable[Entry]) -> None:
             )
 
 
+def repair(folder: Path) -> list[str]:
+    """Mend torn last lines, which a crash or a bad copy leaves; returns a line for each.
+
+    A last line that is a whole record gets its end of line back, anything else is dropped: its run
+    is still in its folder and is added again.
+    """
+    done = []
+    for path in [*_ledgers(folder), folder / STAMPS] if folder.is_dir() else []:
+        data = path.read_bytes() if path.exists() else b""
+        if not data or data.endswith(b"\n"):
+            continue
+        kept, _, torn = data.rpartition(b"\n")
+        kept += b"\n" if kept else b""
+        try:
+            value = json.loads(torn)
+            whole = value["id"] == record_id(value)
+        except (ValueError, KeyError, TypeError):
+            whole = False
+        with only_process(folder):
+            write_bytes(path, data + b"\n" if whole else kept)
+        what = "got its end of line back" if whole else f"was dropped ({len(torn)} bytes)"
+        done.append(f"{path}: the torn last line {what}")
+    return done
+
+
 @dataclass(frozen=True)
 class Added:
     """What `add` did with the runs that it found."""
@@ -171,13 +211,13 @@ class Added:
     left_out: list[str]  # one line each, with the reason
 
 
-def add(folder: Path, sources: Sequence[Path]) -> Added:
+def add(folder: Path, sources: Sequence[Path], rule: Check | None = None) -> Added:
     """Append the ended runs found below `sources` to the board's files, all or none of them.
 
     Runs that are there already are skipped; unfinished ones, and old ones that `--fresh` set
     aside, are left out and named.
 
-    Raises: PgbenchError for a damaged run or file, or a second run of the same seed.
+    Raises: PgbenchError for a damaged run or file, a second run of the same seed, a broken rule.
     """
     new: dict[str, Entry] = {}
     left_out = []
@@ -194,18 +234,43 @@ def add(folder: Path, sources: Sequence[Path]) -> Added:
             else:
                 verify(record, str(run / "run.json"))
                 new.setdefault(record["id"], Entry(record, str(run / "run.json")))
+    return add_entries(folder, list(new.values()), rule, left_out)
+
+
+def add_entries(
+    folder: Path, new: Sequence[Entry], rule: Check | None = None, left_out: Sequence[str] = ()
+) -> Added:
+    """Append checked entries, all or none of them; those that are there already are skipped.
+
+    Raises: PgbenchError for a damaged file, a second run of the same seed, a broken rule.
+    """
+    for entry in new:
+        if rule is not None:
+            rule(entry.record, entry.where)
     with only_process(folder):
         old = read_board(folder)
         ids = {entry.id for entry in old}
-        known = len(ids & set(new))
-        fresh = sorted((e for e in new.values() if e.id not in ids), key=_place)
-        refuse_doubles([*old, *fresh])
+        known = len(ids & {entry.id for entry in new})
+        fresh = sorted((e for e in new if e.id not in ids), key=_place)
+        withdrawn = {s["record"] for s in read_stamps(folder) if s["kind"] == "withdrawn"}
+        refuse_doubles(e for e in [*old, *fresh] if e.id not in withdrawn)
         for name in sorted({entry.record["algorithm"]["name"] for entry in fresh}):
             _append(
                 folder / f"{name}.jsonl",
                 [e.record for e in fresh if e.record["algorithm"]["name"] == name],
             )
-    return Added(len(fresh), known, left_out)
+    return Added(len(fresh), known, list(left_out))
+
+
+def add_stamp(folder: Path, stamp: Mapping[str, Any]) -> None:
+    """Append what is said of a record of this board.
+
+    Raises: PgbenchError if the board has no such record.
+    """
+    if stamp["record"] not in {entry.id for entry in read_board(folder)}:
+        raise PgbenchError(f"{folder.name} has no record {stamp['record'][:12]}")
+    with only_process(folder):
+        _append(folder / STAMPS, [{**stamp, "id": record_id(dict(stamp))}])
 
 
 def _place(entry: Entry) -> tuple[str, str, int]:
@@ -213,10 +278,14 @@ def _place(entry: Entry) -> tuple[str, str, int]:
 
 
 def _append(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
-    # The whole file is replaced at once: a crash leaves the old one, never a torn line.
+    # The whole file is replaced at once: a crash leaves the old one, never a torn line. The head
+    # follows; a crash between the two leaves a head that is behind, which is still in the chain.
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     prev = json.loads(text.splitlines()[-1])["id"] if text else None
     for record in records:
         text += canonical({**record, "prev": prev}) + "\n"
         prev = record["id"]
     write_bytes(path, text.encode())
+    heads = path.parent / HEADS
+    known = read_json(heads) if heads.exists() else {}
+    write_json(heads, {**known, path.name: [text.count("\n"), prev]})

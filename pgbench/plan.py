@@ -52,6 +52,8 @@ class Plan:
     device: str = "cpu"
     compile: bool = False
     threads: int = 1
+    purpose: str = "board"  # or "tune": seeds that no board uses
+    tuning: Mapping[str, Any] = field(default_factory=dict)  # class and number of trials
     words: Mapping[str, str] = field(default_factory=dict)  # the names or files that the user gave
 
     @property
@@ -65,6 +67,7 @@ class Plan:
             "env_kwargs": dict(self.env_kwargs),
             "budget": self.budget,
             "protocol": asdict(self.protocol),
+            "purpose": self.purpose,
             "sources": [_source_digest(spec) for spec in (self.algo, self.env)],
         }
 
@@ -93,10 +96,13 @@ def make_plan(
     device: str = "auto",
     compile: bool | None = None,
     threads: int | None = None,
+    purpose: str = "board",
+    tuning: Mapping[str, Any] | None = None,
 ) -> Plan:
     """Resolve names, config, budget and device.
 
-    `settings` are config keys, or `env.<keyword>` for the environment's constructor.
+    `settings` are config keys, or `env.<keyword>` for the environment's constructor; `tuning` says
+    how they were chosen (`class` and `trials`; by default `paper` for an algorithm's defaults).
 
     Raises: PgbenchError for anything unknown, ill-typed, out of range or incompatible.
     """
@@ -131,8 +137,17 @@ def make_plan(
         device=device,
         compile=steps >= loop.compile_from and can_compile(device) if compile is None else compile,
         threads=threads or loop.threads or os.cpu_count() or 1,
+        purpose=purpose,
+        tuning=tuning or _tuning(config),
         words={"algo": _word(algo), "env": _word(env)},
     )
+
+
+def _tuning(config: Any) -> dict[str, Any]:
+    """The class of settings that nobody has declared: the defaults, or somebody's choice."""
+    if config == type(config)():
+        return {"class": "paper", "trials": 0}
+    return {"class": "free", "trials": None}
 
 
 def _word(name: str) -> str:

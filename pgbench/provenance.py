@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import importlib.metadata
 import os
 import platform
@@ -23,6 +25,15 @@ def packages() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return out
+
+
+@functools.cache
+def lock() -> str:
+    """SHA-256 over name and version of every installed distribution."""
+    found = {
+        f"{d.metadata['Name'].lower()}=={d.version}" for d in importlib.metadata.distributions()
+    }
+    return hashlib.sha256("\n".join(sorted(found)).encode()).hexdigest()
 
 
 def git() -> dict[str, Any]:

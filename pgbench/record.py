@@ -9,8 +9,9 @@ from pgbench.config import digest
 from pgbench.errors import PgbenchError
 from pgbench.files import read_json
 
-SCHEMA = 1
+SCHEMA = 2
 STATUSES = ("running", "finished", "failed", "interrupted")
+FAILURES = ("diverged", "crashed", "out of memory", "killed", "timeout")
 NOT_IN_ID = ("id", "stamps", "prev")
 
 

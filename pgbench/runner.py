@@ -22,6 +22,7 @@ from pgbench.config import digest, plain
 from pgbench.errors import PgbenchError
 from pgbench.evaluate import Evaluation, evaluate
 from pgbench.files import load_tensors, only_process, save_tensors, write_json
+from pgbench.fingerprint import golden
 from pgbench.interface import make
 from pgbench.log import Log
 from pgbench.loops.base import Loop, Phase
@@ -29,7 +30,7 @@ from pgbench.plan import Plan, choose_device, load_loop
 from pgbench.progress import Progress
 from pgbench.record import SCHEMA, read_run, record_id
 from pgbench.registry import resolve
-from pgbench.seeding import train_seed
+from pgbench.seeding import eval_seeds, train_seed
 
 SAVE_AT_MOST = 0.02  # share of the run's time that checkpoints may take
 SAVE_AT_LEAST_S = 10.0  # but not more often than this
@@ -57,13 +58,16 @@ def build(plan: Plan) -> tuple[Algorithm, Any, Loop]:
         observation_space=env.single_observation_space,
         action_space=env.single_action_space,
         budget=plan.budget,
-        seed=train_seed(plan.env.name, plan.seed, "algorithm"),
+        seed=train_seed(plan.env.name, plan.seed, "algorithm", purpose=plan.purpose),
         device=torch.device(plan.device),
         compile=plan.compile,
     )
     algorithm: Algorithm = resolve(plan.algo)(plan.config, setup)
     loop = load_loop(plan.algo.loop)(
-        algorithm, env, plan.budget, train_seed(plan.env.name, plan.seed, "loop")
+        algorithm,
+        env,
+        plan.budget,
+        train_seed(plan.env.name, plan.seed, "loop", purpose=plan.purpose),
     )
     return algorithm, env, loop
 
@@ -84,6 +88,7 @@ class Run:
         self.curve: list[dict[str, Any]] = []
         self.spent = {"wall_s": 0.0, "cpu_s": 0.0, "evaluate_s": 0.0, "checkpoint_s": 0.0}
         self.created = provenance.utc_now()
+        self.golden = ""
         self.resumed = 0
         self.stop = False
 
@@ -105,6 +110,7 @@ class Run:
             if record["status"] == "finished":
                 return record
             self._same_execution(record)
+            self.golden = record["environment"]["golden"]
         elif self.folder.exists() and any(p.name != ".lock" for p in self.folder.iterdir()):
             raise PgbenchError(
                 f"{self.folder} has files but no run.json, so it cannot be trusted; "
@@ -112,6 +118,7 @@ class Run:
             )
         self.algorithm, self.env, self.loop = build(self.plan)
         try:
+            self._same_environment()
             with only_process(self.folder), self._signals():
                 return self._train()
         finally:
@@ -130,6 +137,17 @@ class Run:
         choose_device(how["device"])
         self.plan = replace(self.plan, **{k: how[k] for k in ("device", "compile", "threads")})
 
+    def _same_environment(self) -> None:
+        """Take the environment's fingerprint; a run cannot continue on another one."""
+        found = golden(self.plan.env, self.plan.env_kwargs)
+        if self.golden not in ("", found):
+            raise PgbenchError(
+                f"{self.plan.env.name} is not the environment that {self.folder} began with (its "
+                "fingerprint differs: another version of the simulator?); restore the packages "
+                "that run.json names, or start over with --fresh"
+            )
+        self.golden = found
+
     def _train(self) -> dict[str, Any]:
         offset = self._resume() if self.checkpoint.exists() else 0
         self.log = Log(self.folder, self.loop.steps, offset)
@@ -144,8 +162,7 @@ class Run:
         except (PgbenchError, Interrupted):
             raise
         except Exception as error:
-            name = "diverged" if isinstance(error, Diverged) else type(error).__name__
-            record = self._write("failed", error=f"{name}: {error}")
+            record = self._write("failed", error=error)
             if isinstance(error, Diverged):
                 return record
             raise
@@ -189,8 +206,9 @@ class Run:
     def _evaluate(self, episodes: int) -> Evaluation:
         began = time.monotonic()
         result = evaluate(
-            self.loop.policy, self.plan.env, episodes, env_kwargs=dict(self.plan.env_kwargs)
-        )
+            self.loop.policy, self.plan.env, episodes, env_kwargs=dict(self.plan.env_kwargs),
+            purpose=self.plan.purpose,
+        )  # fmt: skip
         self.spent["evaluate_s"] += time.monotonic() - began
         if not math.isfinite(result.mean):
             raise Diverged(
@@ -249,7 +267,7 @@ class Run:
         return record
 
     def _write(
-        self, status: str, final: Evaluation | None = None, error: str | None = None
+        self, status: str, final: Evaluation | None = None, error: Exception | None = None
     ) -> dict[str, Any]:
         record = make_record(self, status, final, error)
         write_json(self.folder / "run.json", record)
@@ -286,13 +304,28 @@ def checksum(algorithm: Algorithm) -> str:
     return total.hexdigest()
 
 
+def kind_of(error: Exception | None) -> str | None:
+    """The kind of failure that an exception is, one of `pgbench.record.FAILURES`."""
+    if error is None:
+        return None
+    if isinstance(error, Diverged):
+        return "diverged"
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return "out of memory"
+    return "crashed"
+
+
+def _name(error: Exception) -> str:
+    return "diverged" if isinstance(error, Diverged) else type(error).__name__
+
+
 def _count(steps: torch.Tensor) -> int:
     value = float(steps)
     return int(value) if math.isfinite(value) else 0  # a diverged run may have lost its count
 
 
 def make_record(
-    run: Run, status: str, final: Evaluation | None, error: str | None
+    run: Run, status: str, final: Evaluation | None, error: Exception | None
 ) -> dict[str, Any]:
     """The record of `run` as it stands (schema: docs/architecture.md)."""
     plan, loop, state = run.plan, run.loop, run.algorithm.state
@@ -315,15 +348,19 @@ def make_record(
             "kwargs": dict(plan.env_kwargs),
             "underlying": plan.env.underlying,
             "metric": asdict(plan.env.metrics[0]),
+            "golden": run.golden,
         },
         "protocol": {
             "seed": plan.seed,
             "budget": plan.budget,
             "unit": plan.env.budget_unit,
             **asdict(plan.protocol),
-            "eval_seeds": "sha256(eval, environment, episode)",
+            "train_seed": run.algorithm.setup.seed,
+            "eval_seeds": digest(
+                eval_seeds(plan.env.name, plan.protocol.episodes, purpose=plan.purpose)
+            ),
             "deterministic": True,
-            "tuning": "none: the defaults" if config == defaults else "unknown: settings given",
+            "tuning": dict(plan.tuning),
         },
         "identity": plan.identity,
         "execution": {
@@ -337,7 +374,8 @@ def make_record(
             "lengths": final.lengths if final else None,
             "score": final.mean if final else None,
             "curve": run.curve,
-            "error": error,
+            "failure": kind_of(error),
+            "error": None if error is None else f"{_name(error)}: {error}",
             "checksum": checksum(run.algorithm) if status in ("finished", "failed") else None,
         },
         "cost": {
@@ -349,6 +387,7 @@ def make_record(
         "provenance": {
             **provenance.git(),
             "packages": provenance.packages(),
+            "lock": provenance.lock(),
             **provenance.machine(),
             "resumed": run.resumed,
         },

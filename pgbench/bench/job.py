@@ -1,0 +1,68 @@
+"""One run of a suite as a command of its own: `python -m pgbench.bench.job '<json>'`.
+
+Exit codes are the command line's: 0 finished, 1 failed (and recorded), 2 bad input, 130 stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pgbench.plan import Plan
+
+
+@dataclass(frozen=True)
+class Job:
+    """The words that a run is resolved from, and the folder of all runs."""
+
+    algo: str
+    env: str
+    seed: int
+    budget: int
+    runs: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    protocol: Mapping[str, int] = field(default_factory=dict)
+    purpose: str = "board"
+    tuning: Mapping[str, Any] | None = None
+    device: str = "cpu"
+    threads: int = 1
+
+    def command(self) -> list[str]:
+        """The command line that does it."""
+        return [sys.executable, "-m", "pgbench.bench.job", json.dumps(asdict(self))]
+
+    def plan(self) -> Plan:
+        """The run, resolved.
+
+        Raises: PgbenchError for anything unknown or incompatible.
+        """
+        from pgbench.plan import Protocol, make_plan
+
+        return make_plan(
+            self.algo, self.env, seed=self.seed, budget=self.budget, settings=self.settings,
+            protocol=Protocol(**self.protocol), device=self.device, threads=self.threads,
+            purpose=self.purpose, tuning=self.tuning,
+        )  # fmt: skip
+
+
+def do(job: Job) -> int:
+    """Bring the job's run to its end from wherever it stands; returns the exit code."""
+    from pgbench.runner import Interrupted, Run
+
+    plan = job.plan()
+    try:
+        record = Run(plan, Path(job.runs)).go()
+    except Interrupted:
+        return 130
+    return 0 if record["status"] == "finished" else 1
+
+
+if __name__ == "__main__":
+    from pgbench.__main__ import report_errors
+
+    report_errors(lambda words: sys.exit(do(Job(**json.loads(words[0])))))

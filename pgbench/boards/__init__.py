@@ -1,0 +1,1 @@
+"""Leaderboards: the model of a board, and its outputs."""

@@ -34,7 +34,7 @@ def digest(value: Any) -> str:
     return hashlib.sha256(canonical(value).encode()).hexdigest()
 
 
-def parse_settings(items: Iterable[str]) -> dict[str, str]:
+def parse_settings(items: Iterable[str], option: str = "--set") -> dict[str, str]:
     """`["lr=1e-3"]` -> `{"lr": "1e-3"}`.
 
     Raises: PgbenchError for an item without `=`.
@@ -43,7 +43,7 @@ def parse_settings(items: Iterable[str]) -> dict[str, str]:
     for item in items:
         key, equals, value = item.partition("=")
         if not equals or not key.strip():
-            raise PgbenchError(f"--set takes key=value, not '{item}'; for example --set lr=1e-3")
+            raise PgbenchError(f"{option} takes key=value, not '{item}'")
         out[key.strip()] = value.strip()
     return out
 

@@ -219,6 +219,15 @@ def add(folder: Path, sources: Sequence[Path], rule: Check | None = None) -> Add
 
     Raises: PgbenchError for a damaged run or file, a second run of the same seed, a broken rule.
     """
+    new, left_out = collect(sources)
+    return add_entries(folder, new, rule, left_out)
+
+
+def collect(sources: Sequence[Path]) -> tuple[list[Entry], list[str]]:
+    """The checked records of the ended runs below `sources`; and a line for each run left out.
+
+    Raises: PgbenchError for a damaged run, or a source without any.
+    """
     new: dict[str, Entry] = {}
     left_out = []
     for source in sources:
@@ -234,7 +243,7 @@ def add(folder: Path, sources: Sequence[Path], rule: Check | None = None) -> Add
             else:
                 verify(record, str(run / "run.json"))
                 new.setdefault(record["id"], Entry(record, str(run / "run.json")))
-    return add_entries(folder, list(new.values()), rule, left_out)
+    return list(new.values()), left_out
 
 
 def add_entries(

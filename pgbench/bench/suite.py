@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,7 @@ class Entry:
     label: str
     settings: Mapping[str, Any]
     settings_in: Mapping[str, Mapping[str, Any]]  # more of them in one environment
+    declared: bool = True  # by the suite's file, before anybody ran it
 
     def in_env(self, env: str) -> dict[str, Any]:
         """The settings that hold in environment `env`."""
@@ -129,6 +130,41 @@ def find_suite(name: str, root: Path) -> Suite:
             "suite", name, known, f"`pgbench list suites --root {root}` lists what there is"
         )
     return read_suite(path)
+
+
+def selection(
+    suite: Suite,
+    tracks: Sequence[str] | None = None,
+    algos: Sequence[str] | None = None,
+    envs: Sequence[str] | None = None,
+    seeds: int | None = None,
+) -> Callable[[Cell], bool]:
+    """Which cells the named tracks, algorithms (or labels), environments and first seeds are.
+
+    Raises: PgbenchError with the nearest names for one that the suite does not have.
+    """
+    entries = [entry for track in suite.tracks for entry in track.entries]
+    known = {
+        "track": {track.name for track in suite.tracks},
+        "algorithm": {e.algo for e in entries} | {e.label for e in entries},
+        "environment": set(suite.environments),
+    }
+    for (what, names), given in zip(known.items(), (tracks, algos, envs), strict=True):
+        for name in given or ():
+            if name not in names:
+                raise unknown(
+                    f"{what} of {suite.name}", name, names, f"there is {', '.join(sorted(names))}"
+                )
+
+    def select(cell: Cell) -> bool:
+        return (
+            (not tracks or cell.track.name in tracks)
+            and (not algos or cell.entry.algo in algos or cell.entry.label in algos)
+            and (not envs or cell.env.id in envs)
+            and (seeds is None or cell.seed < seeds)
+        )
+
+    return select
 
 
 def read_suite(path: Path) -> Suite:

@@ -8,6 +8,8 @@ Examples:
   pgbench run --algo sac --env pendulum --seeds 3 --budget 20k --set lr=1e-3
   pgbench run --algo ./my_algo.py --env hopper
   pgbench show runs/mdpo/hopper/0-1a2b3c4d
+  pgbench bench control-mini-v1
+  pgbench board control-mini-v1
   pgbench list algos
 
 Every command has its own --help. --debug anywhere shows full tracebacks.
@@ -23,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-from pgbench.cli import board, catalogue, run, tools  # noqa: E402
+from pgbench.cli import audit, bench, board, catalogue, run, tools  # noqa: E402
 
-for module in (run, catalogue, board, tools):
+for module in (run, bench, board, audit, catalogue, tools):
     module.add_to(app)

@@ -1,4 +1,4 @@
-"""`pgbench board`: a leaderboard from its records."""
+"""`pgbench board`, `cite`, `export`: leaderboards out of their records."""
 
 from __future__ import annotations
 
@@ -7,59 +7,106 @@ from typing import Annotated
 
 import typer
 
-EXAMPLES = """\b
+BOARD_EXAMPLES = """\b
 Examples:
-  pgbench board control-small                       rebuild and print the table
-  pgbench board control-small --add runs            add every ended run, then rebuild
-  pgbench board control-small --check               exit code 1 if the page is out of date
+  pgbench board control-mini-v1                     rebuild the board, print its tables
+  pgbench board my-board --add runs                 add every ended run, then rebuild
+  pgbench board control-mini-v1 --check             exit code 1 if a file is out of date
 
-Records: leaderboards/records/NAME/<algorithm>.jsonl, append-only. Page: leaderboards/NAME.md.
+Records: leaderboards/records/NAME/<algorithm>.jsonl, append-only. Out of them, always the same
+bytes: leaderboards/NAME.md, .csv, .tex, .json and .html (one file, no network; open it).
 """
+CITE_EXAMPLES = """\b
+Examples:
+  pgbench cite control-mini-v1                      BibTeX of the board and of every paper in it
+  pgbench cite control-mini-v1 >> paper.bib
+"""
+EXPORT_EXAMPLES = """\b
+Examples:
+  pgbench export control-mini-v1 --to rliable
+  pgbench export control-mini-v1 --to huggingface --out hub
+"""
+Name = Annotated[str, typer.Argument(help="The board, for example control-mini-v1.")]
+Root = Annotated[Path, typer.Option(help="Folder of the boards.")]
 
 
 def add_to(app: typer.Typer) -> None:
-    """Add this module's command."""
-    app.command(epilog=EXAMPLES)(board)
+    """Add this module's commands."""
+    app.command(epilog=BOARD_EXAMPLES)(board)
+    app.command(epilog=CITE_EXAMPLES)(cite)
+    app.command(epilog=EXPORT_EXAMPLES)(export)
 
 
 def board(
-    name: Annotated[str, typer.Argument(help="The board, for example control-small.")],
+    name: Name,
     add: Annotated[
         list[Path] | None,
         typer.Option("--add", help="A run folder, or a folder of runs (may be repeated)."),
     ] = None,
-    root: Annotated[Path, typer.Option(help="Folder of the boards.")] = Path("leaderboards"),
+    root: Root = Path("leaderboards"),
     check: Annotated[
-        bool, typer.Option("--check", help="Write nothing; exit 1 if the page is out of date.")
+        bool, typer.Option("--check", help="Write nothing; exit 1 if a file is out of date.")
     ] = False,
 ) -> None:
-    """Add records of runs to a leaderboard; rebuild it from its records."""
+    """Rebuild a leaderboard from its records: Markdown, CSV, LaTeX, JSON, HTML."""
     from pgbench import ledger
-    from pgbench.board import render
+    from pgbench.boards import store
+    from pgbench.boards.markdown import results_part
     from pgbench.errors import PgbenchError
-    from pgbench.files import write_bytes
 
-    if not ledger.NAME.fullmatch(name):
-        raise PgbenchError(f"'{name}' cannot name a board; use letters, digits, '-', '_' and '.'")
     if add and check:
         raise PgbenchError("--check writes nothing, so it cannot --add; give one of them")
-    records, page = root / "records" / name, root / f"{name}.md"
+    empty = store.empty_board(name, root)
+    if not check:
+        for line in ledger.repair(empty.folder):
+            typer.echo(line, err=True)
     if add:
-        done = ledger.add(records, add)
+        done = ledger.add(empty.folder, add, empty.rule)
         for line in done.left_out:
             typer.echo(f"left out {line}", err=True)
         typer.echo(f"records: {done.new} added, {done.known} there already", err=True)
-    entries = ledger.read_board(records)
-    text = render(name, [entry.record for entry in entries])
-    old = page.read_bytes() if page.exists() else None
+    opened = store.open_board(name, root)
+    files = store.outputs(opened.model(), root)
     if check:
-        if old != text.encode():
-            why = "differs from its records" if old is not None else "does not exist"
-            typer.echo(f"{page} {why}; rebuild it: pgbench board {name}", err=True)
+        late = [str(path) for path, data in files.items() if store.stale(path, data)]
+        if late:
+            typer.echo(
+                f"{', '.join(late)} differs from its records; rebuild: pgbench board {name}",
+                err=True,
+            )
             raise typer.Exit(1)
-        typer.echo(f"{page} is what its records give ({len(entries)} in all)")
+        typer.echo(f"{name} is what its {len(opened.entries)} records give")
         return
-    if old != text.encode():
-        write_bytes(page, text.encode())
-    typer.echo(text, nl=False)
-    typer.echo(f"{page} is written ({len(entries)} in all)", err=True)
+    changed = store.write(files)
+    typer.echo(results_part(files[root / f"{name}.md"].decode()), nl=False)
+    written = ", ".join(map(str, changed)) or "nothing (all up to date)"
+    typer.echo(f"written: {written}", err=True)
+
+
+def cite(name: Name, root: Root = Path("leaderboards")) -> None:
+    """BibTeX of a board (version, digest) and of every paper in its tables."""
+    from pgbench.boards import store
+    from pgbench.boards.cite import cite as bibtex
+    from pgbench.boards.cite import find_papers
+    from pgbench.provenance import git
+
+    model = store.open_board(name, root).model()
+    typer.echo(bibtex(model, find_papers(), git()["commit"]), nl=False)
+
+
+def export(
+    name: Name,
+    to: Annotated[str, typer.Option("--to", help="rliable, marl-eval or huggingface.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder to write to (default: NAME-FORMAT).")
+    ] = None,
+    root: Root = Path("leaderboards"),
+) -> None:
+    """A board's scores for other people's tools."""
+    from pgbench.boards import store
+    from pgbench.boards.export import export as files_of
+
+    folder = out or Path(f"{name}-{to}")
+    files = files_of(store.open_board(name, root).model(), to)
+    for path in store.write({folder / file: data for file, data in files.items()}):
+        typer.echo(path)

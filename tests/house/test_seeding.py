@@ -13,3 +13,12 @@ def test_seeds_are_fixed_forever():
     """Published records depend on these numbers."""
     assert train_seed("hopper-v0", 0, "loop") == 35824291684365458
     assert eval_seeds("hopper-v0", 2) == [27179095210424533, 48815007750415523]
+
+
+def test_tuning_has_seeds_of_its_own():
+    board = {train_seed("hopper-v0", s, "loop") for s in range(100)} | set(
+        eval_seeds("hopper-v0", 100)
+    )
+    tune = {train_seed("hopper-v0", s, "loop", purpose="tune") for s in range(100)}
+    tune |= set(eval_seeds("hopper-v0", 100, purpose="tune"))
+    assert len(tune) == 200 and not board & tune

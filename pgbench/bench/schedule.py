@@ -1,0 +1,297 @@
+"""Run what a suite still lacks: in parallel, resumable, every started run counted.
+
+The state of a bench is the run folders and the board's records, nothing else: killed at any moment,
+the same command goes on. A run that another process works on (an earlier bench that was killed, or
+another machine on the same disk) is waited for, not started again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pgbench import ledger
+from pgbench.bench.job import Job
+from pgbench.bench.launchers import Handle, Launcher
+from pgbench.bench.suite import Cell, Suite
+from pgbench.config import digest
+from pgbench.errors import PgbenchError
+from pgbench.files import is_held, only_process, write_json
+from pgbench.fingerprint import golden
+from pgbench.record import read_run, record_id
+from pgbench.registry import find_env
+from pgbench.rules import ENDED, obey
+
+ATTEMPTS = 3  # starts of a run whose process dies (not of one that fails by itself)
+PATIENCE_S = 60.0  # for a run to save itself when it is asked to stop
+POLL_S = 0.2
+
+
+@dataclass
+class Task:
+    """A cell of the suite and where its run stands."""
+
+    cell: Cell
+    job: Job
+    folder: Path
+    run: tuple[str, int]  # identity's digest and seed, as the board knows it
+    state: str = "queued"  # queued, running, elsewhere, finished, failed, refused, stopped
+    score: float | None = None
+    note: str = ""
+    starts: int = 0
+    began: float = 0.0
+    handle: Handle | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen to it here."""
+        return self.state in ("finished", "failed", "refused", "stopped")
+
+    def progress(self) -> float:
+        """Share of the budget that is spent, from the run's own log."""
+        try:
+            with open(self.folder / "events.jsonl", "rb") as file:
+                file.seek(max(0, file.seek(0, 2) - 2000))
+                last = file.read().rstrip(b"\n").rpartition(b"\n")[2]
+            return float(json.loads(last)["step"]) / self.job.budget
+        except (OSError, ValueError, KeyError):
+            return 0.0
+
+
+View = Callable[[Sequence[Task]], None]
+
+
+@dataclass
+class Bench:
+    """One suite on one launcher; `go` returns when every selected run has ended."""
+
+    suite: Suite
+    launcher: Launcher | None  # None until there is something to run
+    runs: Path
+    records: Path  # the board's folder
+    select: Callable[[Cell], bool] = lambda cell: True
+    view: View = lambda tasks: None
+    say: Callable[[str], None] = print
+    also: Sequence[ledger.Entry] = ()  # records elsewhere that need no run here
+    tasks: list[Task] = field(default_factory=list)
+    stopping: bool = False
+
+    def plan(self) -> list[Task]:
+        """Every selected cell as a task; what is recorded already has ended.
+
+        Raises: PgbenchError if an environment here is not the suite's, or a cell does not resolve.
+        """
+        self._same_environments()
+        for line in ledger.repair(self.records):
+            self.say(line)
+        old = ledger.read_board(self.records, self.rule) if self.records.is_dir() else []
+        recorded = {entry.run: entry.record for entry in [*self.also, *old]}
+        for cell in self.suite.cells():
+            if not self.select(cell):
+                continue
+            job = self._job(cell)
+            plan = job.plan()
+            run = digest(plan.identity), cell.seed
+            task = Task(cell, job, plan.folder(self.runs), run)
+            if run in recorded:
+                _ended(task, recorded[run])
+            self.tasks.append(task)
+        if not self.tasks:
+            raise PgbenchError(f"nothing of {self.suite.name} is selected; loosen the filters")
+        return self.tasks
+
+    def rule(self, record: Any, where: str) -> None:
+        """The suite's own rules, as the ledger asks for them."""
+        obey(record, self.suite, where)
+
+    def _job(self, cell: Cell) -> Job:
+        settings = cell.settings
+        given = {"class": "declared" if settings else "paper", "trials": 0}
+        return Job(
+            algo=cell.entry.algo,
+            env=cell.env.id,
+            seed=cell.seed,
+            budget=cell.track.budget,
+            runs=str(self.runs.resolve()),
+            settings=settings,
+            protocol=self.suite.protocol,
+            tuning=given if cell.entry.declared else None,
+        )
+
+    def _same_environments(self) -> None:
+        for env in self.suite.environments.values():
+            spec = find_env(env.id)
+            if spec.name != env.version:
+                raise PgbenchError(
+                    f"{self.suite.name} is for {env.version}, this pgbench has {spec.name}; "
+                    "take the pgbench that the suite was made with, or a newer suite"
+                )
+            if golden(spec, env.kwargs) != env.golden:
+                raise PgbenchError(
+                    f"{env.version} is not what {self.suite.name} was made with: its fingerprint "
+                    f"differs here; install {env.simulator or 'the versions of constraints.txt'} "
+                    "(`pgbench doctor` shows what is installed)"
+                )
+
+    def go(self) -> list[Task]:
+        """Run until every task has ended, or until `stopping` is set and the runs have saved."""
+        if not self.tasks:
+            self.plan()
+        deadline: float | None = None
+        while True:
+            for task in self.tasks:
+                self._look(task)
+            if self.stopping:
+                now = time.monotonic()
+                deadline = deadline or now + PATIENCE_S
+                for task in self._running():
+                    assert task.handle is not None
+                    task.handle.stop()
+                if now > deadline or not self._running():
+                    return self.tasks
+            else:
+                self._start()
+            self.view(self.tasks)
+            if all(task.ended for task in self.tasks):
+                return self.tasks
+            time.sleep(POLL_S)
+
+    def _running(self) -> list[Task]:
+        return [task for task in self.tasks if task.handle is not None]
+
+    def _start(self) -> None:
+        assert self.launcher is not None
+        free = self.launcher.slots - len(self._running())
+        for task in self.tasks:
+            if free <= 0:
+                return
+            if task.state != "queued":
+                continue
+            record = self._ended_record(task)
+            if record is not None:  # an earlier bench ended before it could record it
+                self._record(task, record)
+            elif task.folder.exists() and is_held(task.folder):
+                task.state = "elsewhere"
+            else:
+                task.folder.mkdir(parents=True, exist_ok=True)
+                log = task.folder.parent / f"{task.folder.name}.log"
+                task.handle = self.launcher.submit(task.job.command(), log)
+                task.state, task.began = "running", time.monotonic()
+                task.starts += 1
+                free -= 1
+
+    def _look(self, task: Task) -> None:
+        """Move a task on by what its process, or its folder, says."""
+        if task.state == "elsewhere" and not is_held(task.folder):
+            task.state = "queued"  # it ended, or died: `_start` finds out which
+        if task.handle is None:
+            return
+        code = task.handle.poll()
+        if code is None:
+            if time.monotonic() - task.began > self.suite.limit_s:
+                self._over_time(task)
+            return
+        task.handle = None
+        record = self._ended_record(task)
+        if record is not None:
+            self._record(task, record)
+        elif code == 130:
+            task.state = "stopped" if self.stopping else "queued"
+        elif code == 2:
+            task.state, task.note = "refused", _last_line(task)
+        elif self.stopping:
+            task.state = "stopped"
+        elif task.starts < ATTEMPTS:
+            task.state = "queued"
+            task.note = f"its process ended with code {code}; started again"
+            self.say(f"{_name(task)}: {task.note} ({_last_line(task)})")
+        else:
+            why = f"its process ended {ATTEMPTS} times, at last with code {code}"
+            self._give_up(task, "killed", why)
+
+    def _over_time(self, task: Task) -> None:
+        assert task.handle is not None
+        task.handle.stop()
+        until = time.monotonic() + PATIENCE_S
+        while task.handle.poll() is None and time.monotonic() < until:
+            time.sleep(POLL_S)
+        task.handle = None
+        self._give_up(task, "timeout", f"not finished after {self.suite.limit_s:,.0f} s")
+
+    def _give_up(self, task: Task, failure: str, why: str) -> None:
+        """Make a failed record of a started run: everything that was started counts."""
+        try:
+            record = read_run(task.folder)
+            with only_process(task.folder):
+                record = {
+                    **record,
+                    "status": "failed",
+                    "result": {
+                        **record["result"],
+                        "failure": failure,
+                        "error": f"{failure}: {why}",
+                    },
+                }
+                record["id"] = record_id(record)
+                write_json(task.folder / "run.json", record)
+        except PgbenchError as error:
+            task.state, task.note = "refused", f"{why}; no record: {error}"
+            return
+        self._record(task, record)
+
+    def _ended_record(self, task: Task) -> dict[str, Any] | None:
+        if not (task.folder / "run.json").exists():
+            return None
+        with contextlib.suppress(PgbenchError):
+            record = read_run(task.folder)
+            if record["status"] in ENDED:
+                return record
+        return None
+
+    def _record(self, task: Task, record: dict[str, Any]) -> None:
+        ledger.add(self.records, [task.folder], self.rule)
+        _ended(task, record)
+
+
+def _ended(task: Task, record: Any) -> None:
+    task.state = record["status"]
+    task.score = record["result"]["score"]
+    task.note = record["result"]["error"] or ""
+
+
+def _name(task: Task) -> str:
+    return f"{task.cell.entry.label} on {task.cell.env.id}, seed {task.cell.seed}"
+
+
+def _last_line(task: Task) -> str:
+    log = task.folder.parent / f"{task.folder.name}.log"
+    with contextlib.suppress(OSError):
+        lines = log.read_text(errors="replace").strip().splitlines()
+        if lines:
+            return lines[-1].removeprefix("pgbench: ")[:300]
+    return f"see {log}"
+
+
+@contextlib.contextmanager
+def stop_on_signal(bench: Bench) -> Iterator[None]:
+    """The first Ctrl-C or SIGTERM lets the runs save and stop, the second leaves at once."""
+    import signal
+
+    def ask(number: int, frame: Any) -> None:
+        if bench.stopping:
+            raise KeyboardInterrupt
+        bench.stopping = True
+        bench.say("stopping: the runs save themselves; press Ctrl-C again to leave them behind")
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, ask) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)

@@ -1,0 +1,165 @@
+"""A record's run done again from the record alone, and compared bit for bit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pgbench import provenance
+from pgbench.errors import PgbenchError
+from pgbench.statistics import mean
+
+if TYPE_CHECKING:
+    from pgbench.plan import Plan
+    from pgbench.progress import Progress
+
+Record = Mapping[str, Any]
+PARTS = ("checksum", "final", "curve", "failure")  # of a result: what a re-run gives again
+PARTY = ("cpu", "cores", "gpu", "system")  # of a machine
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a re-run gave, beside what the record says."""
+
+    old: Record
+    new: Record
+    others: Sequence[float]  # scores of the row's other seeds
+
+    @property
+    def differing(self) -> list[str]:
+        """Parts of the result that are not bit-equal."""
+        return [key for key in PARTS if self.old["result"][key] != self.new["result"][key]]
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """95% prediction interval of one more seed's score; None from less than two others."""
+        n = len(self.others)
+        if n < 2:
+            return None
+        from scipy.special import stdtrit
+
+        centre = mean(self.others)
+        spread = math.sqrt(math.fsum((x - centre) ** 2 for x in self.others) / (n - 1))
+        half = float(stdtrit(n - 1, 0.975)) * spread * math.sqrt(1 + 1 / n)
+        return centre - half, centre + half
+
+    @property
+    def kind(self) -> str:
+        """The stamp that the outcome deserves: verified, reproduced or disputed; or undecided."""
+        if not self.differing:
+            return "verified" if same_machine(self.old, self.new) else "reproduced"
+        if same_machine(self.old, self.new) and same_code(self.old, self.new):
+            return "disputed"  # the very same machine and code must give the very same bits
+        score, inside = self.new["result"]["score"], self.interval
+        if score is None or inside is None:
+            return "undecided"
+        return "reproduced" if inside[0] <= score <= inside[1] else "disputed"
+
+    def text(self) -> str:
+        """What happened, for people."""
+        old, new = self.old["result"]["score"], self.new["result"]["score"]
+        if not self.differing:
+            return f"bit-equal: parameters, {len(self.old['result']['final'] or [])} final episodes"
+        why = [f"{', '.join(self.differing)} differ: score {_score(new)}, recorded {_score(old)}"]
+        if self.interval is not None:
+            low, high = self.interval
+            why.append(f"the other seeds foretell [{low:,.1f}, {high:,.1f}]")
+        if not same_code(self.old, self.new):
+            commit = str(self.old["provenance"]["commit"])[:12]
+            why.append(f"the code differs too (recorded at {commit}: check it out and try again)")
+        if not same_machine(self.old, self.new):
+            why.append("the machine differs too")
+        return "; ".join(why)
+
+    def stamp(self, by: str) -> dict[str, Any]:
+        """What to say of the record on its board.
+
+        Raises: PgbenchError for an undecided outcome, or from code with local changes.
+        """
+        where = self.new["provenance"]
+        if where["dirty"]:
+            raise PgbenchError("this code has local changes: commit them before you stamp a record")
+        if self.kind == "undecided":
+            raise PgbenchError("the outcome is undecided (see above): there is nothing to stamp")
+        return {
+            "kind": self.kind,
+            "record": self.old["id"],
+            "by": by,
+            "created": provenance.utc_now(),
+            "evidence": {
+                "bit_equal": not self.differing,
+                "score": self.new["result"]["score"],
+                "checksum": self.new["result"]["checksum"],
+                "commit": where["commit"],
+                "machine": {key: where[key] for key in PARTY},
+                "packages": where["packages"],
+            },
+        }
+
+
+def _score(value: float | None) -> str:
+    return "none (failed)" if value is None else f"{value:,.1f}"
+
+
+def same_machine(a: Record, b: Record) -> bool:
+    """Whether two runs name the same kind of machine."""
+    return all(a["provenance"][key] == b["provenance"][key] for key in PARTY)
+
+
+def same_code(a: Record, b: Record) -> bool:
+    """Whether two runs were made by the same commit, without local changes."""
+    one, other = a["provenance"], b["provenance"]
+    return bool(one["commit"]) and one["commit"] == other["commit"] and not other["dirty"]
+
+
+def replan(record: Record) -> Plan:
+    """The run that a record describes, resolved by this pgbench.
+
+    Raises: PgbenchError if it would not be the same run: the config or its defaults have changed.
+    """
+    from pgbench.plan import Protocol, make_plan
+
+    identity, protocol, how = record["identity"], record["protocol"], record["execution"]
+    if any(identity["sources"]):
+        algo, env = how["algo"], how["env"]
+    else:
+        algo, env = identity["algorithm"], identity["environment"]
+    settings = {
+        **identity["config"],
+        **{f"env.{key}": value for key, value in identity["env_kwargs"].items()},
+    }
+    plan = make_plan(
+        algo, env, seed=protocol["seed"], budget=protocol["budget"], settings=settings,
+        protocol=Protocol(**identity["protocol"]), device=how["device"], compile=how["compile"],
+        threads=how["threads"], purpose=identity["purpose"], tuning=protocol["tuning"],
+    )  # fmt: skip
+    odd = sorted(key for key in identity if identity[key] != plan.identity.get(key))
+    if odd:
+        raise PgbenchError(
+            f"record {record['id'][:12]} cannot be run again by this pgbench: its "
+            f"{', '.join(odd)} would differ; check out commit {record['provenance']['commit']}"
+        )
+    return plan
+
+
+def rerun(
+    record: Record, runs: Path, others: Sequence[float], progress: Progress | None = None
+) -> Comparison:
+    """Do the run again (or go on with it) below `runs`, and compare.
+
+    Raises: PgbenchError if this is not the record's environment any more.
+    """
+    from pgbench.fingerprint import golden
+    from pgbench.runner import Run
+
+    plan = replan(record)
+    if golden(plan.env, plan.env_kwargs) != record["environment"]["golden"]:
+        raise PgbenchError(
+            f"{plan.env.name} here is not what record {record['id'][:12]} was made on: its "
+            f"fingerprint differs (it had {record['provenance']['packages']})"
+        )
+    return Comparison(record, Run(plan, runs, progress).go(), others)

@@ -1,0 +1,115 @@
+"""Two algorithms on one track: run what is missing, paired statistics, a paragraph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from pgbench.bench.suite import Entry, Suite, Track
+from pgbench.errors import PgbenchError
+from pgbench.registry import unknown
+from pgbench.statistics import mean, t_interval, welch
+
+SETTLED = 0.05  # p-value below which a difference is called one
+
+
+def entry_of(word: str, settings: Mapping[str, Any], track: Track) -> Entry:
+    """The track's entry called `word`, or one for an algorithm that the suite does not have."""
+    if not settings:
+        for entry in track.entries:
+            if word == entry.label:
+                return entry
+        named = [entry for entry in track.entries if word == entry.algo]
+        if len(named) == 1:
+            return named[0]
+        if named:
+            raise PgbenchError(
+                f"'{word}' is {len(named)} rows of track {track.name}: "
+                f"{'; '.join(entry.label for entry in named)}; name one of them"
+            )
+    extras = ", ".join(f"{key}={value}" for key, value in settings.items())
+    name = word.rpartition("/")[2].removesuffix(".py")
+    return Entry(word, f"{name} ({extras})" if extras else name, dict(settings), {}, declared=False)
+
+
+def choose_track(suite: Suite, name: str | None, words: Iterable[str]) -> Track:
+    """The named track, or the first that has one of the algorithms `words`.
+
+    Raises: PgbenchError for an unknown track, or if no track has any of them.
+    """
+    if name is not None:
+        for track in suite.tracks:
+            if track.name == name:
+                return track
+        names = [track.name for track in suite.tracks]
+        raise unknown(f"track of {suite.name}", name, names, f"there is {', '.join(names)}")
+    words = set(words)
+    for track in suite.tracks:
+        if words & {name for entry in track.entries for name in (entry.algo, entry.label)}:
+            return track
+    raise PgbenchError(
+        f"{suite.name} has no track with {' or '.join(sorted(words))}; choose one with --track "
+        f"({', '.join(track.name for track in suite.tracks)})"
+    )
+
+
+def narrowed(suite: Suite, track: Track, entries: Sequence[Entry]) -> Suite:
+    """The suite with this track and these entries alone."""
+    return replace(suite, tracks=(replace(track, entries=tuple(entries)),))
+
+
+def paragraph(model: Mapping[str, Any], a: str, b: str) -> str:
+    """What the records say of rows `a` and `b` of the model's only track.
+
+    Raises: PgbenchError if one of them is not there or not complete.
+    """
+    (track,) = model["tracks"]
+    rows = {row["key"]: row for row in track["rows"]}
+    for key in (a, b):
+        if key not in rows:
+            raise unknown("row", key, rows, f"there is {', '.join(rows)}")
+        if not rows[key]["complete"]:
+            counts = rows[key]["runs"]
+            raise PgbenchError(
+                f"{key} has {counts['started']} of {counts['expected']} runs; finish them first"
+            )
+    pair = next(p for p in track["pairs"] if {p["a"], p["b"]} == {a, b})
+    turned = pair["a"] != a
+    difference, low, high = _turn(pair["difference"], turned, 0.0)
+    chance, chance_low, chance_high = _turn(pair["probability"], turned, 1.0)
+    settled = pair["p"] is not None and pair["p"] < SETTLED
+    if settled:
+        verdict = f"{a} is {'better' if difference > 0 else 'worse'} than {b}"
+    else:
+        verdict = f"inconclusive: these runs do not tell {a} and {b} apart"
+    p = "unknown" if pair["p"] is None else f"{pair['p']:.2g}"
+    environments = len(track["environments"])
+    lines = [
+        f"{model['board']}, {track['title'][0].lower()}{track['title'][1:]}, {environments} "
+        f"environments, {track['seeds']} seeds each. The mean normalised score of {a} less that of "
+        f"{b} is {difference:+.3f} (95% interval [{low:+.3f}, {high:+.3f}], paired by seed number, "
+        f"p = {p}). A run of {a} beats a run of {b} with probability {chance:.2f} "
+        f"[{chance_low:.2f}, {chance_high:.2f}]. Verdict: {verdict}.",
+        "",
+    ]
+    lines += [_one(env, track["tasks"][env["id"]], a, b) for env in track["environments"]]
+    lines += ["", f"Results sha256:{model['digest']['results']}."]
+    return "\n".join(lines)
+
+
+def _turn(values: Sequence[Any], turned: bool, total: float) -> tuple[float, float, float]:
+    """A pair's figure as seen from its other side."""
+    value, low, high = (float("nan") if v is None else float(v) for v in values)
+    return (total - value, total - high, total - low) if turned else (value, low, high)
+
+
+def _one(env: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], a: str, b: str) -> str:
+    scores = {
+        row["key"]: [s["score"] for s in row["scores"]] for row in rows if row["key"] in (a, b)
+    }
+    cells = []
+    for key in (a, b):
+        low, high = t_interval(scores[key])
+        cells.append(f"{key} {mean(scores[key]):,.1f} [{low:,.1f}, {high:,.1f}]")
+    return f"  {env['id']}: {', '.join(cells)}; Welch's test p = {welch(scores[a], scores[b]):.2g}"

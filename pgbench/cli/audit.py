@@ -1,0 +1,207 @@
+"""`pgbench verify`, `reproduce`, `compare`, `submit`: whether records can be believed, and used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from pgbench.boards.store import Board
+    from pgbench.ledger import Entry
+
+VERIFY_EXAMPLES = """\b
+Examples:
+  pgbench verify control-mini-v1                    every id, chain, rule and number again
+  pgbench verify control-mini-v1 --rerun 2          and two runs drawn by lot, bit for bit
+  pgbench verify control-mini-v1 --rerun 2 --stamp "A. Name"
+"""
+REPRODUCE_EXAMPLES = """\b
+Examples:
+  pgbench reproduce 512df6982358 --board control-mini-v1
+  pgbench reproduce 512df6982358 --board control-mini-v1 --stamp "A. Name"
+"""
+COMPARE_EXAMPLES = """\b
+Examples:
+  pgbench compare mdpo ppo --board control-mini-v1
+  pgbench compare ./mine.py mdpo --board control-mini-v1 --jobs 2
+  pgbench compare ppo ppo --set clip=0.1 --board control-mini-v1
+"""
+SUBMIT_EXAMPLES = """\b
+Examples:
+  pgbench submit runs/mine --board control-mini-v1
+  pgbench submit mine.jsonl --board control-mini-v1 --dry-run
+"""
+BoardName = Annotated[str, typer.Option("--board", help="The board, for example control-mini-v1.")]
+Root = Annotated[Path, typer.Option(help="Folder of the boards.")]
+Runs = Annotated[Path, typer.Option("--runs", help="Folder of the run folders.")]
+Stamp = Annotated[
+    str | None, typer.Option(help="Your name: write the outcome beside the record, for all to see.")
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this module's commands."""
+    app.command(epilog=VERIFY_EXAMPLES)(verify)
+    app.command(epilog=REPRODUCE_EXAMPLES)(reproduce)
+    app.command(epilog=COMPARE_EXAMPLES)(compare)
+    app.command(epilog=SUBMIT_EXAMPLES)(submit)
+
+
+def verify(
+    name: Annotated[str, typer.Argument(help="The board, for example control-mini-v1.")],
+    rerun: Annotated[int, typer.Option(help="Runs to do again, drawn by lot.", min=0)] = 0,
+    stamp: Stamp = None,
+    runs: Runs = Path("runs/again"),
+    root: Root = Path("leaderboards"),
+) -> None:
+    """Recompute a board from its records; run a sample again; exit code 1 if anything differs."""
+    import random
+
+    from pgbench.boards import store
+
+    board = store.open_board(name, root)
+    chains = len({entry.where.rpartition(":")[0] for entry in board.entries})
+    typer.echo(f"records: {len(board.entries)} in {chains} files; ids, chains and rules hold")
+    files = store.outputs(board.model(), root)
+    late = [path for path, data in files.items() if store.stale(path, data)]
+    for path in files:
+        typer.echo(f"{path}: {'DIFFERS from' if path in late else 'is'} what the records give")
+    withdrawn = {s["record"] for s in board.stamps if s["kind"] == "withdrawn"}
+    pool = [entry for entry in board.entries if entry.id not in withdrawn]
+    # Drawn by lot on purpose: a sample that can be foretold checks nothing.
+    drawn = random.SystemRandom().sample(pool, min(rerun, len(pool)))
+    bad = [entry for entry in drawn if not _again(entry, board, runs, stamp)]
+    if late or bad:
+        raise typer.Exit(1)
+
+
+def reproduce(
+    record: Annotated[str, typer.Argument(help="A record's id, or the beginning of it.")],
+    board: BoardName,
+    stamp: Stamp = None,
+    runs: Runs = Path("runs/again"),
+    root: Root = Path("leaderboards"),
+) -> None:
+    """Do one record's run again and compare it bit for bit; exit code 1 if it differs."""
+    from pgbench.boards import store
+
+    opened = store.open_board(board, root)
+    if not _again(opened.find(record), opened, runs, stamp):
+        raise typer.Exit(1)
+
+
+def _again(entry: Entry, board: Board, runs: Path, by: str | None) -> bool:
+    """Whether a re-run of the entry bears its record out; says what happened."""
+    from pgbench import ledger
+    from pgbench.boards.rerun import rerun
+    from pgbench.config import digest
+    from pgbench.progress import Progress
+
+    record = entry.record
+    row = digest(record["identity"])
+    others = [
+        e.record["result"]["score"]
+        for e in board.entries
+        if e.run[0] == row and e.id != entry.id and e.record["result"]["score"] is not None
+    ]
+    name, seed = record["algorithm"]["name"], record["protocol"]["seed"]
+    typer.echo(f"{entry.id[:12]}: {name} on {record['environment']['id']}, seed {seed}, again ...")
+    found = rerun(record, runs, others, Progress())
+    typer.echo(f"{entry.id[:12]}: {found.kind}: {found.text()}")
+    if by is not None:
+        ledger.add_stamp(board.folder, found.stamp(by))
+    return found.kind in ("verified", "reproduced")
+
+
+def compare(
+    a: Annotated[str, typer.Argument(help="An algorithm, a row of the board, or a .py file.")],
+    b: Annotated[str, typer.Argument(help="What to compare it with.")],
+    board: BoardName,
+    track: Annotated[str | None, typer.Option(help="Track (default: the first with B).")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", "-s", help="A config key of A (key=value).")
+    ] = None,
+    jobs: Annotated[int | None, typer.Option("--jobs", "-j", help="Runs at once.", min=1)] = None,
+    runs: Runs = Path("runs"),
+    root: Root = Path("leaderboards"),
+) -> None:
+    """Two algorithms under a board's rules: runs what is missing, then says who is better."""
+    from pgbench.bench.launchers import make_launcher
+    from pgbench.bench.schedule import Bench, stop_on_signal
+    from pgbench.bench.suite import find_suite
+    from pgbench.bench.view import Lines
+    from pgbench.boards import store, versus
+    from pgbench.boards.model import build_model
+    from pgbench.boards.rows import row_name
+    from pgbench.config import parse_settings
+    from pgbench.errors import PgbenchError
+    from pgbench.ledger import read_board
+
+    suite = find_suite(board, root)
+    chosen = versus.choose_track(suite, track, (b, a))
+    one = versus.entry_of(a, parse_settings(set_ or []), chosen)
+    other = versus.entry_of(b, {}, chosen)
+    if one == other:
+        raise PgbenchError(f"'{a}' and '{b}' are the same row; there is nothing to compare")
+    small = versus.narrowed(suite, chosen, (one, other))
+    folder = root / "records" / suite.name
+    entries = store.open_board(board, root).entries if folder.is_dir() else []
+
+    def say(text: str) -> None:
+        typer.echo(text, err=True)
+
+    own = runs / "compare" / suite.name
+    work = Bench(small, None, runs, own, say=say, also=entries, view=Lines(say))
+    tasks = work.plan()
+    if missing := sum(not task.ended for task in tasks):
+        say(f"{missing} of {len(tasks)} runs are missing; they come first")
+        work.launcher = make_launcher("local", jobs=jobs)
+        with stop_on_signal(work):
+            work.go()
+        if work.stopping:
+            say("stopped; what ran is saved; the same command goes on")
+            raise typer.Exit(130)
+    if refused := [task for task in tasks if task.state == "refused"]:
+        raise PgbenchError(f"a run was refused: {refused[0].note}")
+    if own.is_dir():
+        entries = [*entries, *read_board(own)]
+    wanted = {task.run for task in tasks}
+    records: dict[Any, Any] = {e.run: e.record for e in entries if e.run in wanted}
+    model = build_model(suite.name, records.values(), small)
+    names = []
+    for entry in (one, other):
+        task = next(task for task in tasks if task.cell.entry == entry)
+        names.append(row_name(records[task.run], small.tracks[0], task.cell.env))
+    typer.echo(versus.paragraph(model, names[0], names[1]))
+
+
+def submit(
+    path: Annotated[Path, typer.Argument(help="A .jsonl file of records, or a folder of runs.")],
+    board: BoardName,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check only, write nothing.")] = False,
+    root: Root = Path("leaderboards"),
+) -> None:
+    """Check records for a board; if all is well add them and say what to send; else exit code 2."""
+    from pgbench import ledger
+    from pgbench.boards import store
+    from pgbench.boards.submit import examine, pull_request, read_submission
+
+    opened = store.empty_board(board, root)
+    if opened.folder.is_dir():
+        opened = store.open_board(board, root)
+    entries = read_submission(path)
+    findings = examine(entries, opened)
+    for finding in findings:
+        typer.echo(f"{finding.status:<8}{finding.what}: {finding.detail}")
+    if any(finding.status == "refused" for finding in findings):
+        typer.echo("refused; nothing was written", err=True)
+        raise typer.Exit(2)
+    if dry_run:
+        return
+    before = opened.model()
+    ledger.add_entries(opened.folder, entries, opened.rule)
+    after = store.open_board(board, root).model()
+    changed = store.write(store.outputs(after, root))
+    typer.echo("\n" + pull_request(before, after, [opened.folder, *changed]))

@@ -1,0 +1,108 @@
+"""`pgbench bench`: run a suite, or what it still lacks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+EXAMPLES = """\b
+Examples:
+  pgbench bench control-mini-v1                     run what is missing, then rebuild the board
+  pgbench bench control-mini-v1 --jobs 8
+  pgbench bench control-mini-v1 --algo mdpo --env hopper --seeds 3
+  pgbench bench control-mini-v1 --dry-run           what it would run
+  pgbench bench control-mini-v1 --launcher ray --address auto
+  pgbench bench control-mini-v1 --launcher slurm --option partition=cpu --option time=60
+
+Kill it at any moment: the same command goes on where it was. With ray and slurm the folder of the
+runs must be on a disk that every worker sees.
+"""
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this module's command."""
+    app.command(epilog=EXAMPLES)(bench)
+
+
+def bench(
+    suite: Annotated[str, typer.Argument(help="A name from `pgbench list suites`.")],
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", "-j", help="Runs at once (default: cores).", min=1)
+    ] = None,
+    launcher: Annotated[str, typer.Option(help="local, ray or slurm.")] = "local",
+    address: Annotated[
+        str | None, typer.Option(help="Of a Ray cluster (default: one is started for the suite).")
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", help="For the launcher: key=value.")
+    ] = None,
+    track: Annotated[list[str] | None, typer.Option(help="Only this track.")] = None,
+    algo: Annotated[list[str] | None, typer.Option(help="Only this algorithm or label.")] = None,
+    env: Annotated[list[str] | None, typer.Option(help="Only this environment.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Only the first N seeds.", min=1)] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Run nothing, list what is missing.")]
+    = False,
+    runs: Annotated[Path, typer.Option("--runs", help="Folder of the run folders.")] = Path("runs"),
+    root: Annotated[Path, typer.Option(help="Folder of the boards.")] = Path("leaderboards"),
+) -> None:  # fmt: skip
+    """Run what a suite still lacks, in parallel; then rebuild its board."""
+    from rich.console import Console
+
+    from pgbench.bench.launchers import make_launcher
+    from pgbench.bench.schedule import Bench, stop_on_signal
+    from pgbench.bench.suite import find_suite, selection
+    from pgbench.bench.view import Lines, Table
+    from pgbench.boards import store
+    from pgbench.config import parse_settings
+
+    found = find_suite(suite, root)
+    select = selection(found, track, algo, env, seeds)
+    options = parse_settings(option or [], "--option")
+    console = Console(stderr=True)
+
+    def say(text: str) -> None:
+        console.print(text, highlight=False, markup=False)
+
+    work = Bench(found, None, runs, root / "records" / found.name, select, say=say)
+    tasks = work.plan()
+    missing = [task for task in tasks if not task.ended]
+    if dry_run:
+        for task in missing:
+            cell = task.cell
+            typer.echo(f"{cell.track.name}  {cell.entry.label} on {cell.env.id}, seed {cell.seed}")
+        typer.echo(f"{len(missing)} of {len(tasks)} runs are missing")
+        return
+    if missing:
+        work.launcher = make_launcher(launcher, jobs=jobs, address=address, options=options)
+        view = Table(found.title, console) if console.is_terminal else Lines(say)
+        work.view = view
+        try:
+            with stop_on_signal(work), view:
+                work.go()
+        finally:
+            work.launcher.close()
+    states = Counter(task.state for task in tasks)
+    if (root / "records" / found.name).is_dir():
+        board = store.open_board(found.name, root)
+        model = board.model()
+        store.write(store.outputs(model, root))
+        counts = model["counts"]
+        typer.echo(
+            f"{found.name}: {counts['records']} of {counts['expected']} runs recorded, "
+            f"{counts['failed']} failed; {root / found.name}.html is rebuilt"
+        )
+    for task in tasks:
+        if task.state == "refused":
+            typer.echo(
+                f"{task.cell.entry.label} on {task.cell.env.id}, seed {task.cell.seed} did not "
+                f"run: {task.note}",
+                err=True,
+            )
+    if states["stopped"] or work.stopping:
+        typer.echo("stopped; what ran is saved; the same command goes on", err=True)
+        raise typer.Exit(130)
+    if states["refused"]:
+        raise typer.Exit(2)

@@ -1,0 +1,280 @@
+"""A real suite: killed and continued it gives the same results, whatever launches it."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from pgbench.fingerprint import golden
+from pgbench.ledger import read_board
+from pgbench.registry import find_env
+
+SUITE = """
+name = "tiny-v1"
+title = "Tiny"
+rules = 1
+limit = {limit}
+protocol = {{ episodes = 2, curve_points = 2, curve_episodes = 2 }}
+
+[environments.inverted-pendulum]
+version = "inverted-pendulum-v0"
+golden = "{golden}"
+floor = 4.71
+floor_origin = "random policy"
+reference = 1000
+reference_origin = "the most that an episode gives"
+
+[[track]]
+name = "short"
+title = "Short"
+budget = {budget}
+seeds = 2
+environments = ["inverted-pendulum"]
+entry = [
+    {{ algo = "ppo", set = {{ horizon = 256, num_envs = 2 }} }},
+    {{ algo = "{second}", label = "second", set = {{ horizon = 256, num_envs = 2 }} }},
+]
+"""
+
+
+@pytest.fixture
+def place(tmp_path):
+    """Write the suite below a folder; returns that folder."""
+
+    def make(name="place", budget=1024, limit=600, fingerprint=None, second="reinforce"):
+        where = tmp_path / name
+        path = where / "leaderboards/suites/tiny-v1.toml"
+        path.parent.mkdir(parents=True)
+        right = golden(find_env("inverted-pendulum"))
+        path.write_text(
+            SUITE.format(golden=fingerprint or right, budget=budget, limit=limit, second=second)
+        )
+        return where
+
+    return make
+
+
+def bench(where, *more, wait=True):
+    words = [sys.executable, "-m", "pgbench", "bench", "tiny-v1", "--jobs", "2", *more]
+    process = subprocess.Popen(
+        words, cwd=where, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    if not wait:
+        return process
+    out, err = process.communicate(timeout=300)
+    return process.returncode, out, err
+
+
+def results(where):
+    """The files that a re-run gives again to the byte."""
+    return [(where / f"leaderboards/tiny-v1.{end}").read_bytes() for end in ("csv", "tex")]
+
+
+def count(where):
+    folder = where / "leaderboards/records/tiny-v1"
+    return len(read_board(folder)) if folder.is_dir() else 0
+
+
+def until(condition, seconds=120):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return
+        time.sleep(0.05)
+    raise AssertionError("it did not come")
+
+
+def test_a_killed_bench_goes_on_to_the_same_board(place):
+    """SIGKILL while runs are under way; the orphans are waited for, the rest is run."""
+    whole, killed = place("whole"), place("killed")
+    code, out, err = bench(whole)
+    assert code == 0, err
+    assert "4 of 4 runs recorded, 0 failed" in out
+    assert "4/4" in err  # not a terminal: a line for each run
+    process = bench(killed, wait=False)
+    until(lambda: count(killed) >= 1)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert 1 <= count(killed) < 4
+    assert bench(killed)[0] == 0
+    assert count(killed) == 4
+    assert results(killed) == results(whole)
+    # Nothing is left to do, and doing nothing changes no byte of any file.
+    before = {p: p.read_bytes() for p in (killed / "leaderboards").rglob("*") if p.is_file()}
+    assert bench(killed)[0] == 0
+    assert before == {p: p.read_bytes() for p in before}
+
+
+def test_ctrl_c_saves_and_the_same_command_goes_on(place):
+    where = place(budget=40_960)
+    process = bench(where, wait=False)
+    until(lambda: list(where.rglob("events.jsonl")))
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    assert "the same command goes on" in err and "Traceback" not in err
+    states = {json.loads(p.read_text())["status"] for p in where.rglob("run.json")}
+    assert states <= {"interrupted", "finished"} and "interrupted" in states
+
+
+def test_a_run_over_its_time_is_a_failed_record(place):
+    where = place(budget=4_000_000, limit=6)
+    code, _, err = bench(where, "--seeds", "1", "--algo", "ppo")
+    assert code == 0, err
+    (entry,) = read_board(where / "leaderboards/records/tiny-v1")
+    assert entry.record["status"] == "failed"
+    assert entry.record["result"]["failure"] == "timeout"
+    assert "timeout: not finished after 6 s" in (where / "leaderboards/tiny-v1.md").read_text()
+
+
+def test_a_run_whose_process_dies_is_started_again_then_counted(place, tmp_path):
+    """A launcher whose jobs are killed: three attempts, then a failed record."""
+    from pathlib import Path
+
+    from pgbench.bench.launchers import make_launcher
+    from pgbench.bench.schedule import Bench
+    from pgbench.bench.suite import find_suite
+
+    class Deadly:
+        slots = 1
+
+        def __init__(self):
+            self.inner, self.started = make_launcher("local", jobs=1), 0
+
+        def submit(self, command, log):
+            handle = self.inner.submit(command, log)
+            self.started += 1
+            folder = Path(str(log).removesuffix(".log"))
+            until(lambda: (folder / "run.json").exists())
+            time.sleep(0.2)
+            import os
+
+            os.kill(int(handle.where.split()[-1]), signal.SIGKILL)
+            return handle
+
+        def close(self):
+            self.inner.close()
+
+    where = place(budget=400_000)
+    launcher = Deadly()
+    root = where / "leaderboards"
+    said = []
+    work = Bench(
+        find_suite("tiny-v1", root), launcher, where / "runs", root / "records/tiny-v1",
+        lambda cell: cell.seed == 0 and cell.entry.algo == "ppo", say=said.append,
+    )  # fmt: skip
+    (task,) = work.go()
+    assert launcher.started == 3 and len(said) == 2
+    assert task.state == "failed"
+    (entry,) = read_board(root / "records/tiny-v1")
+    assert entry.record["result"]["failure"] == "killed"
+
+
+def test_dry_run_and_selection(place):
+    where = place()
+    code, out, _ = bench(where, "--dry-run", "--seeds", "1")
+    assert code == 0 and "2 of 2 runs are missing" in out
+    assert not (where / "runs").exists() and count(where) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "changes", "complaint"),
+    [
+        (("--algo", "pppo"), {}, "unknown algorithm of tiny-v1 'pppo'; did you mean ppo?"),
+        ((), {"fingerprint": "0" * 64}, "inverted-pendulum-v0 is not what tiny-v1 was made with"),
+        ((), {"second": "pppo"}, "unknown algorithm 'pppo'; did you mean ppo?"),
+        ((), {"budget": 0}, "track[0].budget cannot be read"),
+        (("--launcher", "slrum"), {}, "did you mean slurm?"),
+        (("--address", "127.0.0.1:1"), {}, "an address is for the launcher ray"),
+        (("--option", "x"), {}, "--option takes key=value"),
+    ],
+)
+def test_bad_input_is_one_line_and_nothing_is_written(place, words, changes, complaint):
+    where = place(**changes)
+    code, _, err = bench(where, *words)
+    assert code == 2 and complaint in err
+    assert err.count("\n") == 1
+    assert not (where / "runs").exists() and count(where) == 0
+
+
+def test_an_unknown_suite(tmp_path):
+    code, _, err = bench(tmp_path)
+    assert (code, err.count("\n")) == (2, 1) and "unknown suite 'tiny-v1'" in err
+
+
+def test_reproduce_verify_and_compare(place):
+    where = place()
+    assert bench(where)[0] == 0
+
+    def pgbench(*words):
+        done = subprocess.run(
+            [sys.executable, "-m", "pgbench", *words], cwd=where, capture_output=True, text=True
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    entry = read_board(where / "leaderboards/records/tiny-v1")[0]
+    code, out, err = pgbench("reproduce", entry.id[:10], "--board", "tiny-v1")
+    assert code == 0 and "verified: bit-equal" in out, err
+    code, out, _ = pgbench("verify", "tiny-v1", "--rerun", "1")
+    assert code == 0 and "verified" in out and "DIFFERS" not in out
+    (where / "leaderboards/tiny-v1.csv").write_text("rank\n")
+    code, out, _ = pgbench("verify", "tiny-v1")
+    assert code == 1 and "tiny-v1.csv: DIFFERS" in out
+    code, out, err = pgbench("compare", "ppo", "second", "--board", "tiny-v1")
+    assert code == 0 and "A run of ppo" in out and "Verdict:" in out, err
+    code, out, err = pgbench(
+        "compare", "ppo", "second", "--board", "tiny-v1", "--set", "horizon=256",
+        "--set", "num_envs=2", "--set", "lr=1e-3",
+    )  # fmt: skip
+    assert code == 0 and "lr=0.001" in out and "2 of 4 runs are missing" in err, err
+    for words, complaint in (
+        (("reproduce", "zzz", "--board", "tiny-v1"), "no record whose id begins with 'zzz'"),
+        (("compare", "ppo", "ppo", "--board", "tiny-v1"), "there is nothing to compare"),
+        (("compare", "ppo", "sec", "--board", "tiny-v1"), "unknown algorithm 'sec'"),
+        (("verify", "tony-v1"), "there is no board tony-v1"),
+    ):
+        code, _, err = pgbench(*words)
+        assert (code, err.count("\n")) == (2, 1) and complaint in err, err
+
+
+def test_a_forged_record_is_found_by_running_it_again(place):
+    """Every digit agrees with every other, yet the run never gave them."""
+    from pgbench.config import canonical
+    from pgbench.record import record_id
+
+    where = place()
+    assert bench(where)[0] == 0
+    path = where / "leaderboards/records/tiny-v1/ppo.jsonl"
+    lines, prev = [], None
+    for line in path.read_text().splitlines():
+        record = json.loads(line)
+        result = record["result"]
+        result["final"] = [x + 500.0 for x in result["final"]]
+        result["score"] = sum(result["final"]) / len(result["final"])
+        result["curve"][-1]["mean"] = result["score"]
+        record.update(prev=prev, id=record_id(record))
+        prev = record["id"]
+        lines.append(canonical(record) + "\n")
+    path.write_text("".join(lines))
+    (path.parent / "_heads.json").unlink()
+    (entry, *_) = read_board(path.parent)
+    done = subprocess.run(
+        [sys.executable, "-m", "pgbench", "reproduce", entry.id, "--board", "tiny-v1"],
+        cwd=where, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "final" in done.stdout and ("disputed" in done.stdout or "undecided" in done.stdout)
+
+
+@pytest.mark.slow
+def test_ray_runs_a_suite_to_the_same_results(place):
+    pytest.importorskip("ray")
+    local, cluster = place("local"), place("cluster")
+    assert bench(local)[0] == 0
+    code, _, err = bench(cluster, "--launcher", "ray")
+    assert code == 0, err
+    assert results(cluster) == results(local)

@@ -1,4 +1,4 @@
-"""Statistics over seeds and tasks: intervals that cover what they claim, seeded resampling.
+"""Statistics over seeds and tasks: intervals that cover what they claim, tests, rank groups.
 
 Scores come by name: a sequence of seeds' scores for one task, or a mapping task -> such a
 sequence. Nothing depends on the position of an axis, nothing on a global random state.
@@ -7,18 +7,43 @@ sequence. Nothing depends on the position of an axis, nothing on a global random
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+import re
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
+from scipy.special import stdtr, stdtrit
 
+from pgbench.bootstrap import (
+    Scores,
+    Statistic,
+    improvement_interval,
+    performance_profile,
+    probability_of_improvement,
+    same_names,
+    stratified_bootstrap,
+)
 from pgbench.errors import PgbenchError
+from pgbench.ranking import holm, rank_groups
 
-Scores = Mapping[str, Sequence[float]]  # task -> one score a seed
-Statistic = Callable[[NDArray[np.float64]], NDArray[np.float64]]  # (..., N) -> (...)
-CHUNK = 1000  # replications in memory at once
+__all__ = [
+    "Scores",
+    "Statistic",
+    "content_seed",
+    "holm",
+    "improvement_interval",
+    "iqm",
+    "mean",
+    "optimality_gap",
+    "paired_difference",
+    "paired_p",
+    "performance_profile",
+    "probability_of_improvement",
+    "rank_groups",
+    "stratified_bootstrap",
+    "t_interval",
+    "welch",
+]
 
 
 def mean(values: Sequence[float]) -> float:
@@ -39,8 +64,7 @@ def t_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, flo
         raise PgbenchError("an interval needs at least one score")
     if n == 1:
         return math.nan, math.nan
-    centre = mean(values)
-    variance = math.fsum((value - centre) ** 2 for value in values) / (n - 1)
+    centre, variance = _moments(values)
     half = float(stdtrit(n - 1, 0.5 + level / 2)) * math.sqrt(variance / n)
     return centre - half, centre + half
 
@@ -53,57 +77,25 @@ def iqm(values: NDArray[np.float64] | Sequence[float]) -> NDArray[np.float64]:
     return middle
 
 
-def stratified_bootstrap(
-    scores: Scores,
-    statistic: Statistic = iqm,
-    *,
-    seed: int,
-    level: float = 0.95,
-    replications: int = 10_000,
-) -> tuple[float, float]:
-    """Percentile interval of `statistic` over all scores, seeds resampled within each task.
+def optimality_gap(
+    values: NDArray[np.float64] | Sequence[float], threshold: float = 1.0
+) -> NDArray[np.float64]:
+    """Mean of max(threshold - x, 0) along the last axis: what is missing to the threshold."""
+    missing = threshold - np.asarray(values, np.float64)
+    gap: NDArray[np.float64] = np.maximum(missing, 0, out=missing).mean(axis=-1)
+    return gap
 
-    `statistic` sees the pooled scores, (replications, N). The same scores and `seed` give the
-    same interval, whatever the order of the tasks. Too narrow below 10 seeds a task.
 
-    Raises: PgbenchError if there is no task, or a task without a score.
+def content_seed(text: str) -> int:
+    """A seed from a hash's hexadecimal digest: its first 13 digits, exact in any JSON reader.
+
+    Raises: PgbenchError if `text` is not hexadecimal.
     """
-    _not_empty(scores)
-    tasks = sorted(scores)
-    # One generator a task: neither another task's size nor the chunks change its draws.
-    streams = [np.random.Generator(np.random.Philox(s)) for s in _spawn(seed, len(tasks))]
-    columns = [np.asarray(scores[task], np.float64) for task in tasks]
-    results = []
-    for start in range(0, replications, CHUNK):
-        rows = min(CHUNK, replications - start)
-        drawn = [
-            column[(rng.random((rows, len(column))) * len(column)).astype(np.intp)]
-            for rng, column in zip(streams, columns, strict=True)
-        ]
-        results.append(statistic(np.concatenate(drawn, axis=1)))
-    tail = (1 - level) / 2
-    low, high = np.quantile(np.concatenate(results), [tail, 1 - tail])
-    return float(low), float(high)
-
-
-def _spawn(seed: int, count: int) -> list[Any]:
-    return list(np.random.SeedSequence(seed).spawn(count))
-
-
-def probability_of_improvement(x: Scores, y: Scores) -> float:
-    """P(a run of `x` beats a run of `y`) on a task, ties counting half; the mean over tasks.
-
-    Raises: PgbenchError if the tasks differ or one has no score.
-    """
-    _same_names(x, y, "task")
-    _not_empty(x)
-    _not_empty(y)
-    chances = []
-    for task in sorted(x):
-        a = np.asarray(x[task], np.float64)[:, None]
-        b = np.asarray(y[task], np.float64)[None, :]
-        chances.append(float(((a > b) + 0.5 * (a == b)).mean()))
-    return mean(chances)
+    if not re.fullmatch("[0-9a-fA-F]+", text):
+        raise PgbenchError(
+            f"'{text[:20]}' is not a hexadecimal digest; give that of a content hash"
+        )
+    return int(text[:13], 16)
 
 
 def paired_difference(
@@ -113,20 +105,45 @@ def paired_difference(
 
     Raises: PgbenchError if the names differ or there is none.
     """
-    _same_names(x, y, "pair")
+    same_names(x, y, "pair")
     differences = [x[name] - y[name] for name in sorted(x)]
     low, high = t_interval(differences, level)
     return mean(differences), low, high
 
 
-def _not_empty(scores: Scores) -> None:
-    if not scores:
-        raise PgbenchError("there is no task to compute a statistic of")
-    for task, values in scores.items():
-        if len(values) == 0:
-            raise PgbenchError(f"task '{task}' has no score")
+def welch(x: Sequence[float], y: Sequence[float]) -> float:
+    """Two-sided p of Welch's t test that two means are equal; nan with less than two values each.
+
+    Without any spread it is 1 for equal means and 0 for others.
+    """
+    if min(len(x), len(y)) < 2:
+        return math.nan
+    (mean_x, var_x), (mean_y, var_y) = _moments(x), _moments(y)
+    a, b = var_x / len(x), var_y / len(y)
+    if a + b == 0:
+        return float(mean_x == mean_y)
+    # As shares of a + b: the squares of tiny variances would vanish.
+    freedom = 1 / ((a / (a + b)) ** 2 / (len(x) - 1) + (b / (a + b)) ** 2 / (len(y) - 1))
+    return 2 * float(stdtr(freedom, -abs(mean_x - mean_y) / math.sqrt(a + b)))
 
 
-def _same_names(x: Mapping[str, Any], y: Mapping[str, Any], what: str) -> None:
-    if odd := sorted(set(x) ^ set(y)):
-        raise PgbenchError(f"{what} {', '.join(odd)} is only on one side of the comparison")
+def paired_p(differences: Sequence[float]) -> float:
+    """Two-sided p of the t test that the mean difference is 0; nan for less than two.
+
+    Without any spread it is 1 for differences of 0 and 0 for others.
+    """
+    n = len(differences)
+    if n < 2:
+        return math.nan
+    centre, variance = _moments(differences)
+    if variance == 0:
+        return float(centre == 0)
+    return 2 * float(stdtr(n - 1, -abs(centre) / math.sqrt(variance / n)))
+
+
+def _moments(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and unbiased variance; exactly 0 for equal values, whose mean may be rounded."""
+    if min(values) == max(values):
+        return float(values[0]), 0.0
+    centre = mean(values)
+    return centre, math.fsum((value - centre) ** 2 for value in values) / (len(values) - 1)

@@ -7,7 +7,6 @@ what counts as the same environment, what a failed run scores. Reading one impor
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,9 @@ from typing import Any
 from pgbench.config import amount, canonical
 from pgbench.errors import PgbenchError
 from pgbench.registry import unknown
+from pgbench.toml import Table, read_table
+
+_Table = Table
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]*-v[0-9]+")
 RULES = 1  # version of the rules in docs/leaderboards.md
@@ -172,64 +174,10 @@ def read_suite(path: Path) -> Suite:
 
     Raises: PgbenchError naming file and field for anything missing, unknown or ill-typed.
     """
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise PgbenchError(f"there is no suite file {path}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise PgbenchError(f"{path}: not valid TOML: {error}") from error
-    except OSError as error:
-        raise PgbenchError(f"{path}: cannot be read: {error.strerror}") from error
-    try:
-        return _suite(_Table(table, str(path), "", _SUITE), path)
-    except RecursionError as error:
-        raise PgbenchError(f"{path}: nested too deeply") from error
+    return _suite(read_table(path, "suite", _SUITE), path)
 
 
-class _Table:
-    """A TOML table that names file and field when it is not what it should be."""
-
-    def __init__(self, value: Any, file: str, where: str, known: set[str] | None) -> None:
-        self.file, self.where = file, where
-        if not isinstance(value, dict):
-            raise self.wrong("", "must be a table")
-        self.value = value
-        for key in value:
-            if known is not None and key not in known:
-                near = unknown("field", self.path(key), [self.path(k) for k in known], "remove it")
-                raise PgbenchError(f"{file}: {near}")
-
-    def path(self, key: str) -> str:
-        return ".".join(part for part in (self.where, key) if part)
-
-    def wrong(self, key: str, why: str) -> PgbenchError:
-        return PgbenchError(f"{self.file}: {self.path(key) or 'the file'} {why}")
-
-    def get(self, key: str, kind: type | tuple[type, ...], default: Any = None) -> Any:
-        if key not in self.value:
-            if default is None:
-                raise self.wrong(key, "is missing")
-            return default
-        value = self.value[key]
-        boolean = isinstance(value, bool) and kind is not bool
-        if boolean or not isinstance(value, kind):
-            names = {str: "a text", int: "a whole number", dict: "a table", list: "a list"}
-            raise self.wrong(key, f"must be {names.get(kind, 'a number')}, not {value!r}")  # type: ignore[arg-type]
-        return value
-
-    def inner(self, key: str, known: set[str] | None, default: Any = None) -> _Table:
-        return _Table(self.get(key, dict, default), self.file, self.path(key), known)
-
-    def inners(self, key: str, known: set[str]) -> list[_Table]:
-        found = self.get(key, list)
-        if not found:
-            raise self.wrong(key, "is empty")
-        return [
-            _Table(item, self.file, f"{self.path(key)}[{i}]", known) for i, item in enumerate(found)
-        ]
-
-
-def _suite(table: _Table, path: Path) -> Suite:
+def _suite(table: Table, path: Path) -> Suite:
     name = table.get("name", str)
     if not NAME.fullmatch(name):
         raise table.wrong("name", f"must be lower-case words and a version (x-v1), not '{name}'")
@@ -263,7 +211,7 @@ def _suite(table: _Table, path: Path) -> Suite:
     )
 
 
-def _environment(table: _Table, key: str) -> SuiteEnv:
+def _environment(table: Table, key: str) -> SuiteEnv:
     env = table.inner(key, _ENVIRONMENT)
     floor, reference = (float(env.get(k, (int, float))) for k in ("floor", "reference"))
     if floor == reference:
@@ -281,7 +229,7 @@ def _environment(table: _Table, key: str) -> SuiteEnv:
     )
 
 
-def _track(table: _Table, environments: Mapping[str, SuiteEnv]) -> Track:
+def _track(table: Table, environments: Mapping[str, SuiteEnv]) -> Track:
     names = table.get("environments", list)
     for name in names:
         if name not in environments:
@@ -313,7 +261,7 @@ def _track(table: _Table, environments: Mapping[str, SuiteEnv]) -> Track:
     )
 
 
-def _entry(table: _Table, environments: list[str]) -> Entry:
+def _entry(table: Table, environments: list[str]) -> Entry:
     algo = table.get("algo", str)
     inner = table.inner("set_in", set(environments), {})
     return Entry(
@@ -324,7 +272,7 @@ def _entry(table: _Table, environments: list[str]) -> Entry:
     )
 
 
-def _positive(table: _Table, key: str, default: float) -> float:
+def _positive(table: Table, key: str, default: float) -> float:
     value = float(table.get(key, (int, float), default))
     if value <= 0:
         raise table.wrong(key, f"must be more than 0, not {value:g}")

@@ -9,17 +9,14 @@ from typing import Any
 
 from pgbench.bench.suite import Track
 from pgbench.boards.rows import Group, Grouping, Record, costs
+from pgbench.bootstrap import improvement_interval, performance_profile, stratified_bootstrap
+from pgbench.ranking import holm, rank_groups
 from pgbench.statistics import (
-    holm,
-    improvement_interval,
     iqm,
     mean,
     optimality_gap,
     paired_difference,
     paired_p,
-    performance_profile,
-    rank_groups,
-    stratified_bootstrap,
     t_interval,
     welch,
 )
@@ -169,6 +166,8 @@ def _aggregate(
         seed=seed,
         replications=REPLICATIONS,
     )
+    value, low, high = found["gap"]
+    found["gap"] = value, max(low, 0.0), high  # a gap is never negative
     return {key: [_number(x) for x in value] for key, value in found.items()}
 
 
@@ -238,8 +237,9 @@ def _with_interval(values: Sequence[float]) -> list[float | None]:
 
 
 def _number(value: float) -> float | None:
-    """The value as JSON has it: None for what is not finite."""
-    return float(value) if math.isfinite(value) else None
+    """The value as JSON has it: None for what is not finite; ten digits, which no processor's
+    order of summation can change."""
+    return float(f"{value:.10g}") if math.isfinite(value) else None
 
 
 def _of_runs(
@@ -264,10 +264,16 @@ def _of_runs(
 
 
 def _changed(records: Sequence[Record]) -> dict[str, Any]:
-    """Settings that differ from the defaults, those of one environment alone included."""
-    out: dict[str, Any] = {}
+    """Settings that differ from the defaults; those of one environment alone name it."""
+    found: dict[str, dict[str, Any]] = {}
     for record in records:
         algorithm = record["algorithm"]
         for key in algorithm["defaults_changed"]:
-            out.setdefault(key, algorithm["config"][key])
-    return dict(sorted(out.items()))
+            found.setdefault(key, {})[record["environment"]["id"]] = algorithm["config"][key]
+    everywhere = {record["environment"]["id"] for record in records}
+    out = {}
+    for key, by_env in sorted(found.items()):
+        values = list(by_env.values())
+        same = set(by_env) == everywhere and all(value == values[0] for value in values)
+        out[key] = values[0] if same else ", ".join(f"{by_env[e]} on {e}" for e in sorted(by_env))
+    return out

@@ -19,6 +19,7 @@ from pgbench.rules import find_track
 from pgbench.statistics import content_seed
 
 FORMAT = 2
+NO_METRIC = {"name": "score", "direction": "max", "unit": ""}  # of an environment without runs
 
 
 def build_model(
@@ -38,7 +39,7 @@ def build_model(
         if suite
         else len(kept)
     )
-    status = Counter(r["status"] for r in kept)
+    status, where = Counter(r["status"] for r in kept), provenance(kept)
     built = [_track(t, found, suite, content_seed(results), stamps) for t, found in tracks]
     return {
         "board": name,
@@ -46,6 +47,7 @@ def build_model(
         "about": suite.about if suite else "Records without a suite: no anchors, no given seeds.",
         "format": FORMAT,
         "rules": RULES,
+        "pgbench": " or ".join(sorted(where["packages"].get("pgbench", {}))),
         "digest": {"records": content_digest(everything), "results": results},
         "newest": max((r["created"] for r in kept), default=None),
         "counts": {
@@ -64,7 +66,7 @@ def build_model(
             for s in stamps if s["kind"] == "withdrawn"
         ],
         "failures": failures(tracks, suite),
-        "provenance": provenance(kept),
+        "provenance": where,
         "records": {r["id"]: details(r, name, suite, stamps) for r in kept},
     }  # fmt: skip
 
@@ -145,8 +147,8 @@ def _environment(name: str, grouping: Grouping, env: SuiteEnv | None) -> dict[st
     record = grouping.metrics.get(name)
     return {
         "id": name,
-        "underlying": record["environment"]["underlying"] if record else None,
-        "metric": record["environment"]["metric"] if record else None,
+        "underlying": record["environment"]["underlying"] if record else "",
+        "metric": record["environment"]["metric"] if record else NO_METRIC,
         "floor": env.floor if env else None,
         "floor_origin": env.floor_origin if env else "",
         "reference": env.reference if env else None,

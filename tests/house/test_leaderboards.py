@@ -4,19 +4,32 @@ from pathlib import Path
 
 import pytest
 
+from pgbench.bench.suite import read_suite
+from pgbench.boards.markdown import results_part
+
 ROOT = Path(__file__).resolve().parents[2] / "leaderboards"
 NAMES = sorted(path.name for path in (ROOT / "records").iterdir() if path.is_dir())
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_committed_board_is_its_records_to_the_byte(cli, name):
-    code, _, err = cli("board", name, "--root", ROOT, "--check")
-    assert code == 0, err
+    code, out, err = cli("board", name, "--root", ROOT, "--check")
+    assert code == 0, out + err
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_readme_shows_the_table_of_the_board(name):
-    page = (ROOT / f"{name}.md").read_text()
-    rows = [line for line in page.splitlines() if line.startswith("|")]
+def test_a_committed_board_has_a_suite(name):
+    assert read_suite(ROOT / "suites" / f"{name}.toml").name == name
+
+
+def test_the_readme_shows_the_tables_of_the_board():
+    page = results_part((ROOT / "control-mini-v1.md").read_text())
+    across = [part.split("\n### ")[0] for part in page.split("\n### ")[1:] if "| IQM" in part]
+    rows = [line for part in across for line in part.splitlines() if line.startswith("|")]
     readme = (ROOT.parent / "README.md").read_text()
-    assert rows and all(row in readme for row in rows)
+    assert len(rows) >= 6 and all(row in readme for row in rows)
+
+
+def test_the_claims_page_is_what_claims_and_records_give(cli):
+    code, out, err = cli("claims", "--root", ROOT, "--check")
+    assert code == 0, out + err

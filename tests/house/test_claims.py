@@ -1,0 +1,477 @@
+import json
+import math
+import random
+from pathlib import Path
+
+import pytest
+from scipy import stats
+
+from pgbench import ledger
+from pgbench.bench.suite import find_suite
+from pgbench.claim_page import to_markdown
+from pgbench.claim_results import hold
+from pgbench.claim_tests import (
+    ALPHA,
+    at_least,
+    combined,
+    corrected,
+    difference,
+    p_values,
+    standardised,
+    state,
+)
+from pgbench.claims import Margin, find_claims
+from pgbench.errors import PgbenchError
+
+ROOT = Path(__file__).parents[2] / "leaderboards"
+LOW, HIGH = [4.0, 6.0, 8.0], [10.0, 12.0, 14.0]  # variance 4: standard error sqrt(8 / 3), 4 degrees
+
+
+def moved(values, by):
+    return [value + by for value in values]
+
+
+def test_effect_sizes_by_hand():
+    value, low, high = difference(HIGH, LOW)
+    half = 2.7764451 * math.sqrt(8 / 3)  # the t quantile of 0.975 with 4 degrees of freedom
+    assert (value, low, high) == pytest.approx((6.0, 6 - half, 6 + half), abs=1e-6)
+    g, low, high = standardised(HIGH, LOW)
+    assert g == pytest.approx((1 - 3 / 15) * 6 / 2)
+    t, root = 6 / math.sqrt(8 / 3), math.sqrt(3 / 2)
+    assert stats.nct.sf(t, 4, low * root) == pytest.approx(0.025, abs=1e-6)
+    assert stats.nct.cdf(t, 4, high * root) == pytest.approx(0.025, abs=1e-6)
+    mirrored = standardised(LOW, HIGH)
+    assert mirrored == pytest.approx((-g, -high, -low))
+
+
+def test_difference_of_unequal_samples_is_welch():
+    x, y = [1.0, 2.0, 4.0, 9.0], [3.0, 3.5, 3.1]
+    reference = stats.ttest_ind(x, y, equal_var=False)
+    interval = reference.confidence_interval(0.95)
+    assert difference(x, y)[1:] == pytest.approx((interval.low, interval.high))
+    p_for, p_against = p_values("better", x, y)
+    assert 2 * min(p_for, p_against) == pytest.approx(reference.pvalue)
+
+
+# Kind, shift of a against b, margin of the scale 50 -> p for, p against by t tables, what it says.
+@pytest.mark.parametrize(
+    ("kind", "shift", "margin", "p_for", "p_against", "says"),
+    [
+        ("better", 6, None, 0.010657, 0.989343, "supported"),
+        ("better", 4, None, 0.035242, 0.964758, "inconclusive"),
+        ("better", -6, None, 0.989343, 0.010657, "contradicted"),
+        ("not-worse", -1, 0.2, 0.002645, 0.997355, "supported"),  # (10 - 1) / se = 5.511
+        ("not-worse", -1, 0.1, 0.035242, 0.964758, "inconclusive"),  # (5 - 1) / se = 2.449
+        ("not-worse", -14, 0.1, 0.997355, 0.002645, "contradicted"),
+        ("on-par", 1, 0.2, 0.002645, 1.0, "supported"),
+        ("on-par", -1, 0.2, 0.002645, 1.0, "supported"),
+        ("on-par", 6, 0.2, 0.035242, None, "inconclusive"),
+        ("on-par", 16, 0.2, None, 0.010657 + 0.000045, "contradicted"),
+        ("on-par", -16, 0.2, None, 0.010657 + 0.000045, "contradicted"),
+    ],
+)
+def test_outcomes_of_each_kind(kind, shift, margin, p_for, p_against, says):
+    unit = Margin("scale", margin) if margin else None
+    found = p_values(kind, moved(LOW, shift), LOW, unit, 50.0)
+    for value, expected in zip(found, (p_for, p_against), strict=True):
+        if expected is not None:
+            assert value == pytest.approx(expected, abs=2e-6)
+    assert state(*found) == says
+
+
+def test_margin_in_seed_standard_deviations_is_the_noncentral_t_test():
+    one = Margin("seed_std", 1.0)
+    for shift in (-9.0, -2.0, 0.0, 3.0):
+        x = moved(LOW, shift)
+        t, away = shift / math.sqrt(8 / 3), math.sqrt(3 / 2)
+        p_for, p_against = p_values("not-worse", x, LOW, one)
+        assert p_for == pytest.approx(stats.nct.sf(t, 4, -away), abs=1e-9)
+        assert p_for + p_against == pytest.approx(1.0)
+        low = standardised(x, LOW)[1]
+        assert (p_for <= ALPHA) == (low >= -1)  # the interval that is printed decides
+        outside = p_values("on-par", x, LOW, one)[1]
+        tails = stats.nct.cdf(-abs(t), 4, -away) + stats.nct.sf(abs(t), 4, -away)
+        assert outside == pytest.approx(tails, abs=1e-9)
+
+
+def test_scores_without_spread():
+    tie, above = [7.0, 7.0, 7.0], [8.0, 8.0, 8.0]
+    assert p_values("better", tie, tie) == (1.0, 1.0)
+    assert p_values("better", above, tie) == (0.0, 1.0)
+    assert p_values("on-par", tie, tie, Margin("scale", 0.1), 10.0) == (0.0, 1.0)
+    assert p_values("on-par", above, tie, Margin("scale", 0.01), 10.0) == (1.0, 0.0)
+    assert all(map(math.isnan, standardised(above, tie)))
+    assert p_values("better", [9.0], [1.0]) == (1.0, 1.0)  # a single seed tells no spread
+    assert math.isnan(difference([9.0], [1.0])[1])
+
+
+def test_partial_conjunction():
+    ps = [0.5, 0.01, 0.02]
+    assert at_least(ps, 3) == 0.5  # in every environment: the worst
+    assert at_least(ps, 2) == 2 * 0.02
+    assert at_least(ps, 1) == 3 * 0.01
+    assert at_least([0.6, 0.7], 1) == 1.0
+    pairs = [(0.001, 0.999), (0.99, 0.01), (0.3, 0.7)]
+    assert combined(pairs, 3) == (0.99, 3 * 0.01)
+    assert combined(pairs, 1) == (3 * 0.001, 0.999)
+    assert corrected([0.02, 0.01, 1.0]) == [0.04, 0.03, 1.0]
+    assert corrected([]) == []
+
+
+SPREADS = [(1.0, 1.0), (1.0, 3.0)]  # of a, of b
+
+
+@pytest.mark.parametrize("seeds", [3, 5])
+@pytest.mark.parametrize(("a", "b"), SPREADS)
+def test_false_verdicts_are_rare(seeds, a, b):
+    """At the worst true difference each wrong answer comes in at most 2.5% of the cases."""
+    rng = random.Random(f"{seeds} {a} {b}")
+    std, cases = math.hypot(a, b) / math.sqrt(2), 2000
+    one, scale = Margin("seed_std", 1.0), Margin("scale", 1.5)
+    # Kind, margin, true differences in two environments, which verdict is wrong.
+    wrong = {
+        ("better", None, (0.0, 40.0)): "supported",
+        ("better", None, (0.0, 0.0)): "contradicted",
+        ("not-worse", one, (-std, 40.0)): "supported",
+        ("not-worse", one, (-std, -std)): "contradicted",
+        ("not-worse", scale, (-1.5, -1.5)): "contradicted",
+        ("on-par", scale, (1.5, 0.0)): "supported",
+        ("on-par", scale, (1.5, -1.5)): "contradicted",
+    }
+    counts = dict.fromkeys(wrong, 0)
+    for _ in range(cases):
+        noise = [
+            ([rng.gauss(0, a) for _ in range(seeds)], [rng.gauss(0, b) for _ in range(seeds)])
+            for _ in range(2)
+        ]
+        for (kind, margin, truths), bad in wrong.items():
+            pairs = [
+                p_values(kind, moved(x, d), y, margin) for (x, y), d in zip(noise, truths, strict=True)
+            ]
+            counts[kind, margin, truths] += state(*combined(pairs, 2)) == bad
+    worst = ALPHA + 3 * math.sqrt(ALPHA * (1 - ALPHA) / cases)
+    assert {key: n / cases for key, n in counts.items() if n / cases > worst} == {}
+    assert max(counts.values()) > 0.01 * cases  # the tests are not empty: some are near the bound
+
+
+CLAIMS = """
+algorithm = "ppo"
+paper = "arXiv:1707.06347"
+title = "PPO"
+registered = "before the runs"
+
+[[claim]]
+id = "ppo-1"
+statement = "Fast is better."
+source = "Table 9"
+note = "Two toys."
+
+[[claim.check]]
+suite = "toy-v1"
+track = "long"
+kind = "better"
+a = "ppo, fast"
+b = "ppo"
+
+[[claim.check]]
+suite = "toy-v1"
+track = "long"
+kind = "not-worse"
+a = "ppo, fast"
+b = "ppo"
+environments = ["toy"]
+margin = { scale = 0.1 }
+"""
+INFORMS = """
+[[claim.check]]
+suite = "toy-v1"
+track = "long"
+kind = "on-par"
+a = "ppo"
+b = "ppo, fast"
+at_least = 1
+margin = { seed_std = 1 }
+role = "informs"
+note = "By | the way."
+"""
+
+
+@pytest.fixture
+def claims_file(suite_file):
+    """Write a suite and a claims file on it; returns the folder of the boards."""
+
+    def write(text=CLAIMS, name="ppo"):
+        root = suite_file().parents[1]
+        (root / "claims").mkdir(exist_ok=True)
+        (root / "claims" / f"{name}.toml").write_text(text)
+        return root
+
+    return write
+
+
+@pytest.fixture
+def add_runs(make_record):
+    """Add the runs of both rows to toy-v1: scores by environment and row; None is a failed run."""
+
+    def add(root, scores):
+        entries = []
+        for (env, row), values in scores.items():
+            fast = row == "ppo, fast"
+            kwargs = {"wind": 1} if env == "other" else {}
+            for seed, score in enumerate(values):
+                record = make_record(
+                    seed=seed,
+                    scores=(0.0, 0.0) if score is None else (score - 1, score + 1),
+                    env=f"{env}-v0",
+                    status="failed" if score is None else "finished",
+                    config={"lr": {"toy": 0.2, "other": 0.3}[env]} if fast else {},
+                    changed=("lr",) if fast else (),
+                    changes={"environment.kwargs": kwargs, "identity.env_kwargs": kwargs},
+                )
+                entries.append(ledger.Entry(record, f"{env} {row} {seed}"))
+        suite = find_suite("toy-v1", root)
+        return ledger.add_entries(
+            root / "records/toy-v1", entries, lambda r, w: ledger_rule(r, suite, w)
+        )
+
+    return add
+
+
+def ledger_rule(record, suite, where):
+    from pgbench.rules import obey, verify
+
+    verify(record, where)
+    obey(record, suite, where)
+
+
+def scores(toy_fast, toy, other_fast, other):
+    return {
+        ("toy", "ppo, fast"): toy_fast, ("toy", "ppo"): toy,
+        ("other", "ppo, fast"): other_fast, ("other", "ppo"): other,
+    }  # fmt: skip
+
+
+def verdict(root):
+    (claim,) = hold(find_claims(root), root)["papers"][0]["claims"]
+    return claim
+
+
+def test_reproduced(claims_file, add_runs):
+    root = claims_file()
+    add_runs(root, scores(HIGH, LOW, [-40.0, -42.0, -44.0], [-62.0, -64.0, -66.0]))
+    claim = verdict(root)
+    assert claim["verdict"] == "reproduced"
+    assert claim["runs"] == {"finished": 12, "started": 12, "expected": 12}
+    first, second = claim["checks"]
+    assert [first["state"], second["state"]] == ["supported", "supported"]
+    toy, other = first["environments"]
+    assert toy["difference"][0] == pytest.approx(6.0)
+    assert other["difference"][0] == pytest.approx(22.0)
+    assert toy["a"]["mean"][0] == pytest.approx(12.0)
+    assert toy["probability"][0] == 1.0
+    assert first["p_for"] == pytest.approx(0.010657, abs=1e-6)  # the worse of both environments
+    # Normalised by floor 0, reference 10 and floor -100, reference 0: 0.6 and 0.22, averaged.
+    assert first["overall"]["difference"][0] == pytest.approx(0.41)
+    assert second["runs"]["expected"] == 6
+    assert second["environments"][0]["margin"] == pytest.approx(1.0)
+
+
+def test_not_reproduced_from_one_environment(claims_file, add_runs):
+    root = claims_file()
+    add_runs(root, scores(HIGH, LOW, [-70.0, -72.0, -74.0], [-50.0, -52.0, -54.0]))
+    claim = verdict(root)
+    assert claim["verdict"] == "not reproduced"
+    first, second = claim["checks"]
+    assert (first["state"], second["state"]) == ("contradicted", "supported")
+    raw = stats.t.sf(20 / math.sqrt(8 / 3), 4)
+    # Twice for two environments, twice by Holm for two checks that can refute the claim.
+    assert first["p_against"] == pytest.approx(4 * raw, rel=1e-6)
+
+
+def test_holm_over_the_checks_of_a_claim(claims_file, add_runs):
+    """A difference that would refute a lone check does not do so as one of two."""
+    values = scores(LOW, moved(LOW, 6.5), [-40.0, -42.0, -44.0], [-62.0, -64.0, -66.0])
+    lone = CLAIMS[: CLAIMS.rindex("[[claim.check]]")]
+    root = claims_file(lone)
+    add_runs(root, values)
+    raw = stats.t.sf(6.5 / math.sqrt(8 / 3), 4)
+    assert verdict(root)["checks"][0]["p_against"] == pytest.approx(2 * raw)
+    assert 2 * raw < ALPHA < 4 * raw
+    assert verdict(root)["verdict"] == "not reproduced"
+    claims_file()
+    assert verdict(root)["verdict"] == "inconclusive"
+
+
+def test_a_check_that_only_supports_cannot_refute(claims_file, add_runs):
+    values = scores(LOW, HIGH, [-70.0, -72.0, -74.0], [-50.0, -52.0, -54.0])
+    root = claims_file(CLAIMS.replace('kind = "better"', 'kind = "better"\nrole = "supports"', 1))
+    add_runs(root, values)
+    claim = verdict(root)
+    assert [c["state"] for c in claim["checks"]] == ["contradicted", "contradicted"]
+    assert claim["verdict"] == "not reproduced"  # by the second
+    text = CLAIMS[: CLAIMS.rindex("[[claim.check]]")]
+    claims_file(text.replace('kind = "better"', 'kind = "better"\nrole = "supports"'))
+    claim = verdict(root)
+    assert claim["checks"][0]["state"] == "contradicted"
+    assert claim["verdict"] == "inconclusive"
+
+
+def test_a_check_that_informs_changes_no_verdict(claims_file, add_runs):
+    root = claims_file(CLAIMS + INFORMS)
+    add_runs(root, scores(moved(LOW, 90), LOW, [-1.0, -3.0, -5.0], [-62.0, -64.0, -66.0]))
+    claim = verdict(root)
+    assert claim["checks"][2]["state"] == "contradicted"
+    assert claim["verdict"] == "reproduced"
+
+
+def test_incomplete_shows_numbers_and_no_verdict(claims_file, add_runs):
+    root = claims_file()
+    assert verdict(root)["verdict"] == "no runs yet"
+    add_runs(root, scores(HIGH, LOW[:2], [], [-62.0]))
+    claim = verdict(root)
+    assert claim["verdict"] == "incomplete (6 of 12 runs)"
+    first, second = claim["checks"]
+    assert first["state"] == "incomplete (6 of 12 runs)"
+    assert second["state"] == "incomplete (5 of 6 runs)"
+    assert first["p_for"] is first["p_against"] is first["overall"] is None
+    toy, other = first["environments"]
+    assert toy["difference"][0] == pytest.approx(7.0) and toy["difference"][1] < 7.0
+    assert other["difference"] is None
+
+
+def test_failed_runs_score_the_floor(claims_file, add_runs):
+    root = claims_file()
+    add_runs(root, scores([12.0, 13.0, None], LOW, [-40.0, -42.0, -44.0], [None, None, None]))
+    toy, other = verdict(root)["checks"][0]["environments"]
+    assert toy["difference"][0] == pytest.approx(25 / 3 - 6)
+    assert (toy["a"]["finished"], toy["a"]["started"]) == (2, 3)
+    assert other["difference"][0] == pytest.approx(-42 + 100)
+    assert other["p_for"] < ALPHA
+
+
+def test_two_rows_of_failures_are_no_tie(claims_file, add_runs):
+    text = CLAIMS.replace('kind = "better"', 'kind = "on-par"\nmargin = { scale = 0.5 }')
+    root = claims_file(text)
+    none = [None, None, None]
+    add_runs(root, scores(none, none, [-40.0, -42.0, -44.0], [-40.0, -42.0, -44.0]))
+    toy, other = verdict(root)["checks"][0]["environments"]
+    assert (toy["p_for"], toy["p_against"]) == (1.0, 1.0)
+    assert other["p_for"] < ALPHA
+    assert verdict(root)["verdict"] == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('suite = "toy-v1"', 'suite = "toy-v2"', "claim[0].check[0].suite cannot be read: unknown"
+         " suite 'toy-v2'; did you mean toy-v1?"),
+        ('track = "long"', 'track = "lon"', "unknown claim[0].check[0].track 'lon'; did you mean"),
+        ('track = "long"', 'track = "short"', "'short' has one seed"),
+        ('a = "ppo, fast"', 'a = "ppo, fats"', "unknown claim[0].check[0].a 'ppo, fats'; did you"
+         " mean ppo, fast"),
+        ('b = "ppo"', 'b = "ppo, fast"', "claim[0].check[0].b is the row that a is"),
+        ('kind = "better"', 'kind = "beter"', "kind 'beter'; did you mean better?"),
+        ('kind = "better"', 'kind = "not-worse"', "claim[0].check[0].margin is missing"),
+        ('kind = "better"', 'kind = "better"\nmargin = { scale = 1 }', "no meaning for kind"),
+        ('kind = "better"', 'kind = "better"\nat_least = 3', "at_least takes 1 to 2, not 3"),
+        ('kind = "better"', 'kind = "better"\nrole = "decide"', "did you mean decides?"),
+        ('kind = "better"', 'kind = "better"\nmargn = 1', "unknown field 'claim[0].check[0].margn'"),
+        ("scale = 0.1", "scale = 0", "claim[0].check[1].margin.scale must be more than 0"),
+        ("scale = 0.1", "scale = inf", "margin.scale must be more than 0, not inf"),
+        ("scale = 0.1", "scale = 0.1, seed_std = 1", "claim[0].check[1].margin takes one of"),
+        ("scale = 0.1", "scal = 0.1", "unknown field 'claim[0].check[1].margin.scal'"),
+        ('environments = ["toy"]', 'environments = ["tory"]', "environments 'tory'; did you mean"),
+        ('environments = ["toy"]', "environments = []", "must name each environment once"),
+        ('id = "ppo-1"', 'id = "one"', "claim[0].id must begin with 'ppo-', not be 'one'"),
+        ('statement = "Fast is better."', "statement = 3", "claim[0].statement must be a text"),
+        ('source = "Table 9"', "", "claim[0].source is missing"),
+        ('algorithm = "ppo"', 'algorithm = "pop"', "algorithm is 'pop', but the file is called"),
+        ('algorithm = "ppo"', "algorithm = ", "not valid TOML"),
+    ],
+)  # fmt: skip
+def test_a_broken_file_is_told_by_file_and_field(claims_file, old, new, message):
+    root = claims_file(CLAIMS.replace(old, new, 1))
+    with pytest.raises(PgbenchError) as error:
+        find_claims(root)
+    assert message in str(error.value)
+    assert str(root / "claims/ppo.toml") in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_only_informing_checks_and_doubled_ids_are_refused(claims_file):
+    first = CLAIMS[: CLAIMS.index("[[claim.check]]")]
+    with pytest.raises(PgbenchError, match="no check that decides"):
+        find_claims(claims_file(first + INFORMS))
+    again = CLAIMS[CLAIMS.index("[[claim]]") :]
+    with pytest.raises(PgbenchError, match="two claims of id 'ppo-1'"):
+        find_claims(claims_file(CLAIMS + again))
+
+
+def test_the_page_is_a_function_of_files_and_records(claims_file, add_runs, tmp_path):
+    root = claims_file(CLAIMS + INFORMS)
+    values = scores(HIGH, LOW, [-40.0, -42.0, None], [-62.0, -64.0, -66.0])
+    add_runs(root, values)
+    page = to_markdown(hold(find_claims(root), root))
+    assert page == to_markdown(hold(find_claims(root), root))
+    assert "### ppo-1: inconclusive" in page
+    assert "12 of 12 runs, 1 failed; results " in page
+    assert "By \\| the way." in page
+    assert "| toy-v0 | 12.0 [7.0, 17.0] | 6.0 [1.0, 11.0] | 6.0 [1.5, 10.5] | 2.40 [" in page
+    # Another order of arrival, the same bytes.
+    for file in (root / "records/toy-v1").iterdir():
+        file.unlink()
+    add_runs(root, dict(reversed(values.items())))
+    assert to_markdown(hold(find_claims(root), root)) == page
+
+
+def test_records_that_break_a_rule_are_refused(claims_file, add_runs):
+    root = claims_file()
+    add_runs(root, scores(HIGH, LOW, [], []))
+    suite = root / "suites/toy-v1.toml"
+    suite.write_text(suite.read_text().replace('golden = "g"', 'golden = "h"'))
+    with pytest.raises(PgbenchError, match=r"environment\.golden"):
+        hold(find_claims(root), root)
+
+
+def test_command_line(claims_file, add_runs, cli):
+    root = claims_file()
+    code, out, err = cli("claims", "--root", root, "--check")
+    assert code == 1 and "claims.md does not exist; rebuild it: pgbench claims" in err
+    code, out, err = cli("claims", "ppo", "--root", root)
+    assert code == 0
+    assert "ppo-1: no runs yet" in out and "pgbench bench toy-v1 --track long" in out
+    assert "no runs yet" in (root / "claims.md").read_text()
+    add_runs(root, scores(HIGH, LOW, [-40.0, -42.0, -44.0], [-62.0, -64.0, -66.0]))
+    code, out, err = cli("claims", "--root", root, "--check")
+    assert code == 1 and "differs from its claims and records" in err
+    assert "no runs yet" in (root / "claims.md").read_text()  # --check writes nothing
+    code, out, err = cli("claims", "--root", root, "--json")
+    assert code == 0
+    (claim,) = json.loads(out)["papers"][0]["claims"]
+    assert claim["verdict"] == "reproduced"
+    assert len(claim["checks"][0]["results"]) == 64
+    code, out, err = cli("claims", "--root", root, "--check")
+    assert code == 0
+    assert "6.0 [1.5, 10.5]" in out and "2.40 [" in out
+    code, out, err = cli("claims", "pop", "--root", root)
+    assert code == 2 and "unknown algorithm 'pop'; did you mean ppo?" in err
+    assert err.count("\n") == 1
+    code, out, err = cli("claims", "--root", root / "nowhere")
+    assert code == 2 and "no claims are registered" in err
+
+
+def test_the_committed_claims_read():
+    files = find_claims(ROOT)
+    assert [claim.id for file in files for claim in file.claims if file.algorithm == "mdpo"] == [
+        "mdpo-1", "mdpo-2", "mdpo-3",
+    ]  # fmt: skip
+    for check in (c for file in files for claim in file.claims for c in claim.checks):
+        labels = {entry.label for entry in check.track.entries}
+        assert {check.a, check.b} <= labels
+        assert set(check.environments) <= set(check.track.environments)
+
+
+def test_values_that_were_not_read_in_the_paper_are_not_printed():
+    text = (ROOT / "claims/mdpo.toml").read_text()
+    for recalled in ("2361", "1979", "2051", "4834", "4473", "1490", "4172", "3751", "2428", "1870"):
+        assert recalled not in text

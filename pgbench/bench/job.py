@@ -6,6 +6,7 @@ Exit codes are the command line's: 0 finished, 1 failed (and recorded), 2 bad in
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -54,6 +55,8 @@ def do(job: Job) -> int:
     """Bring the job's run to its end from wherever it stands; returns the exit code."""
     from pgbench.runner import Interrupted, Run
 
+    # Runs in parallel share the machine: each steps its environments on its own threads alone.
+    os.environ.setdefault("PGBENCH_ENV_THREADS", str(job.threads))
     plan = job.plan()
     try:
         record = Run(plan, Path(job.runs)).go()

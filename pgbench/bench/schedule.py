@@ -44,8 +44,9 @@ class Task:
     score: float | None = None
     note: str = ""
     starts: int = 0
-    began: float = 0.0
+    began: float | None = None  # when its own record was first seen
     handle: Handle | None = None
+    asked: bool = False  # to stop; a second time would mean "at once"
 
     @property
     def ended(self) -> bool:
@@ -150,8 +151,7 @@ class Bench:
                 now = time.monotonic()
                 deadline = deadline or now + PATIENCE_S
                 for task in self._running():
-                    assert task.handle is not None
-                    task.handle.stop()
+                    self._ask_to_stop(task)
                 if now > deadline or not self._running():
                     return self.tasks
             else:
@@ -181,7 +181,7 @@ class Bench:
                 task.folder.mkdir(parents=True, exist_ok=True)
                 log = task.folder.parent / f"{task.folder.name}.log"
                 task.handle = self.launcher.submit(task.job.command(), log)
-                task.state, task.began = "running", time.monotonic()
+                task.state, task.began = "running", None
                 task.starts += 1
                 free -= 1
 
@@ -193,7 +193,9 @@ class Bench:
             return
         code = task.handle.poll()
         if code is None:
-            if time.monotonic() - task.began > self.suite.limit_s:
+            if task.began is None and (task.folder / "run.json").exists():
+                task.began = time.monotonic()  # waiting for a slot or an import is not running
+            if task.began and time.monotonic() - task.began > self.suite.limit_s:
                 self._over_time(task)
             return
         task.handle = None
@@ -214,9 +216,14 @@ class Bench:
             why = f"its process ended {ATTEMPTS} times, at last with code {code}"
             self._give_up(task, "killed", why)
 
+    def _ask_to_stop(self, task: Task) -> None:
+        if task.handle is not None and not task.asked:
+            task.asked = True
+            task.handle.stop()
+
     def _over_time(self, task: Task) -> None:
         assert task.handle is not None
-        task.handle.stop()
+        self._ask_to_stop(task)
         until = time.monotonic() + PATIENCE_S
         while task.handle.poll() is None and time.monotonic() < until:
             time.sleep(POLL_S)

@@ -227,7 +227,10 @@ class BatchEnv(VectorEnv[Floats, Floats, Floats]):
 
 
 def _cpus() -> int:
-    """CPUs that this process may use."""
+    """CPUs that this process may use: those that PGBENCH_ENV_THREADS grants it, or all it sees."""
+    granted = os.environ.get("PGBENCH_ENV_THREADS", "")
+    if granted.isdigit() and int(granted) > 0:
+        return int(granted)
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -77,7 +77,9 @@ def test_worked_row_across_environments(whole, suite):
     low, high = found["iqm"][1:]
     assert low < found["iqm"][0] < high
     assert found["complete"] and found["changed"] == {}
-    assert row(build_model("b", whole, suite), "ppo, fast")["changed"] == {"lr": 0.2}
+    assert row(build_model("b", whole, suite), "ppo, fast")["changed"] == {
+        "lr": "0.3 on other-v0, 0.2 on toy-v0"
+    }
 
 
 def test_pairs_and_ranks(whole, suite):

@@ -1,17 +1,22 @@
-"""Worked numbers, invariances, and the coverage of the interval that the boards print."""
+"""Worked numbers, edges and invariances of means, intervals of means, and tests."""
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from pgbench.errors import PgbenchError
 from pgbench.statistics import (
+    content_seed,
     iqm,
+    optimality_gap,
     paired_difference,
-    probability_of_improvement,
-    stratified_bootstrap,
+    paired_p,
     t_interval,
+    welch,
 )
 
 
@@ -24,6 +29,7 @@ def test_t_interval_worked():
 
 def test_t_interval_edges():
     assert t_interval([7.0, 7.0, 7.0]) == (7.0, 7.0)
+    assert t_interval([0.1] * 3) == (0.1, 0.1)  # though the sum of 0.1s is rounded
     assert all(math.isnan(x) for x in t_interval([7.0]))
     with pytest.raises(PgbenchError, match="at least one"):
         t_interval([])
@@ -34,74 +40,33 @@ def test_t_interval_does_not_depend_on_order():
     assert len({t_interval(np.roll(values, k).tolist()) for k in range(5)}) == 1
 
 
-@pytest.mark.parametrize("n", [2, 3, 5, 10])
-def test_t_interval_covers_as_stated(n):
-    draws = np.random.default_rng(n).normal(50, 10, (4000, n)).tolist()
-    hits = sum(low <= 50 <= high for low, high in map(t_interval, draws))
-    assert 0.93 <= hits / len(draws) <= 0.97
-
-
 def test_iqm_worked():
     assert iqm([100, 1, 2, 3, 4, 5, 6, -90]) == 3.5  # 2 dropped at each end: 2, 3, 4, 5
     assert iqm([9, 1, 2]) == 4  # floor(3 / 4) = 0 dropped
     assert iqm([[0, 1, 3, 99], [5, 5, 5, 5]]).tolist() == [2, 5]
 
 
-def test_bootstrap_is_seeded_and_ignores_task_order():
-    rng = np.random.default_rng(0)
-    scores = {task: rng.normal(0, 1, n).tolist() for task, n in (("a", 6), ("b", 9), ("c", 1))}
-    flipped = dict(reversed(scores.items()))
-    first = stratified_bootstrap(scores, seed=3)
-    assert first == stratified_bootstrap(flipped, seed=3)
-    assert first != stratified_bootstrap(scores, seed=4)
+@pytest.mark.parametrize("n", [1, 3, 8, 30, 101])
+def test_iqm_is_the_trimmed_mean_of_scipy(n):
+    values = np.random.default_rng(n).normal(size=n)
+    assert iqm(values) == pytest.approx(stats.trim_mean(values, 0.25), rel=1e-13)
 
 
-def test_bootstrap_does_not_depend_on_the_chunk(monkeypatch):
-    scores = {"a": [1.0, 2.0, 4.0], "b": [10.0, 30.0]}
-    whole = stratified_bootstrap(scores, seed=0, replications=1500)
-    monkeypatch.setattr("pgbench.statistics.CHUNK", 7)
-    assert stratified_bootstrap(scores, seed=0, replications=1500) == whole
+def test_optimality_gap_worked():
+    assert optimality_gap([0.5, 1.0, 3.0, -1.0]) == 0.625  # 0.5, 0, 0, 2
+    assert optimality_gap([[1, 2], [5, 0]], threshold=3).tolist() == [1.5, 1.5]
+    values = np.array([0.2, 0.4])
+    optimality_gap(values)
+    assert values.tolist() == [0.2, 0.4]
 
 
-def test_bootstrap_is_stratified():
-    # Within a task the scores are equal, so resampling within tasks cannot move the statistic.
-    assert stratified_bootstrap({"a": [1.0] * 4, "b": [9.0] * 4}, seed=0) == (5.0, 5.0)
-
-
-def test_bootstrap_matches_the_exact_distribution():
-    # The mean of 2 draws from {0, 1} is 0, 1/2, 1 with probabilities 1/4, 1/2, 1/4.
-    def mean(x):
-        return x.mean(axis=-1)
-
-    low, high = stratified_bootstrap({"a": [0, 1]}, mean, seed=0, level=0.4)
-    assert (low, high) == (0.5, 0.5)
-    assert stratified_bootstrap({"a": [0, 1]}, mean, seed=0, level=0.6) == (0.0, 1.0)
-
-
-def test_bootstrap_covers_nearly_as_stated_from_ten_seeds():
-    rng = np.random.default_rng(0)
-    hits = 0
-    for trial in range(300):
-        scores = {f"task{k}": rng.normal(0, 1, 10).tolist() for k in range(5)}
-        low, high = stratified_bootstrap(scores, seed=trial, replications=500)
-        hits += low <= 0 <= high
-    assert 0.88 <= hits / 300 <= 0.97  # a percentile bootstrap is a little narrow; the text says so
-
-
-def test_bootstrap_refuses_empty_input():
-    with pytest.raises(PgbenchError, match="no task"):
-        stratified_bootstrap({}, seed=0)
-    with pytest.raises(PgbenchError, match="'a' has no score"):
-        stratified_bootstrap({"a": []}, seed=0)
-
-
-def test_probability_of_improvement_worked():
-    # a: pairs (1,1) tie, (1,0) win, (2,1) win, (2,0) win: 3.5 / 4; b: 0
-    x, y = {"a": [1, 2], "b": [0]}, {"b": [5, 6, 7], "a": [1, 0]}
-    assert probability_of_improvement(x, y) == pytest.approx((0.875 + 0) / 2)
-    assert probability_of_improvement(x, y) + probability_of_improvement(y, x) == pytest.approx(1)
-    with pytest.raises(PgbenchError, match="task c"):
-        probability_of_improvement(x, {"a": [1], "b": [1], "c": [1]})
+def test_content_seed_worked():
+    assert content_seed("0000000000010ffff") == 16  # of 0000000000010, the first 13 digits
+    assert content_seed("ff") == 255
+    assert content_seed("f" * 64) == 2**52 - 1
+    for text in ("", "0x12", "sha256:12", "1_2", "12\n"):
+        with pytest.raises(PgbenchError, match="hexadecimal"):
+            content_seed(text)
 
 
 def test_paired_difference_worked():
@@ -110,3 +75,40 @@ def test_paired_difference_worked():
     assert paired_difference(x, y) == pytest.approx((2.0, -0.484138, 4.484138), abs=1e-6)
     with pytest.raises(PgbenchError, match="s2"):
         paired_difference(x, {"s0": 1.0, "s1": 2.0})
+
+
+def test_welch_worked():
+    # means 2 and 5, variances 1 and 4 of 3 values each: t = 3 / sqrt(5 / 3) = 2.3238,
+    # degrees of freedom (5 / 3)^2 / ((1 / 9 + 16 / 9) / 2) = 2.9412
+    assert welch([1, 2, 3], [3, 5, 7]) == pytest.approx(0.104479, abs=1e-6)
+    assert welch([3, 5, 7], [1, 2, 3]) == welch([1, 2, 3], [3, 5, 7])
+
+
+@pytest.mark.parametrize(("n", "m"), [(2, 2), (3, 10), (20, 5)])
+def test_welch_and_paired_p_are_those_of_scipy(n, m):
+    rng = np.random.default_rng(n)
+    x, y = rng.normal(0, 1, n), rng.normal(0.5, 3, m)
+    expected = stats.ttest_ind(x, y, equal_var=False).pvalue
+    assert welch(x.tolist(), y.tolist()) == pytest.approx(expected, rel=1e-10)
+    assert paired_p(x.tolist()) == pytest.approx(stats.ttest_1samp(x, 0).pvalue, rel=1e-10)
+
+
+def test_paired_p_worked():
+    # mean 2, s = 1, n = 3: t = 2 sqrt(3) = 3.4641 with 2 degrees of freedom
+    assert paired_p([1, 2, 3]) == pytest.approx(0.074180, abs=1e-6)
+
+
+def test_tests_without_spread_or_without_values():
+    assert welch([5.0, 5.0], [5.0, 5.0, 5.0]) == 1
+    assert welch([0.1] * 3, [0.1] * 6) == 1
+    assert welch([5.0, 5.0], [6.0, 6.0]) == 0
+    assert 0 < welch([5.0, 5.0], [6.0, 7.0]) < 1
+    assert 0 < welch([1e-90, 2e-90], [1e-90, 3e-90]) <= 1
+    assert math.isnan(welch([1.0], [1.0, 2.0])) and math.isnan(welch([1.0, 2.0], []))
+    assert paired_p([0.0, 0.0]) == 1 and paired_p([0.1] * 3) == 0
+    assert math.isnan(paired_p([1.0])) and math.isnan(paired_p([]))
+
+
+def test_import_leaves_scipy_stats_alone():
+    code = "import sys, pgbench.statistics; sys.exit('scipy.stats' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

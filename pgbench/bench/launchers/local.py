@@ -1,0 +1,58 @@
+"""Jobs as processes of this machine."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from pgbench.errors import PgbenchError
+
+from .worker import SINGLE_THREADED
+
+
+class LocalLauncher:
+    """One process a job; the jobs outlive a bench that is killed."""
+
+    def __init__(self, jobs: int | None = None) -> None:
+        self.slots = jobs or os.cpu_count() or 1
+
+    def submit(self, command: Sequence[str], log: Path) -> LocalHandle:
+        """Start `command` in a session of its own: Ctrl-C in the terminal reaches the bench only.
+
+        Raises: PgbenchError if the command cannot be started.
+        """
+        try:
+            log.parent.mkdir(parents=True, exist_ok=True)
+            with open(log, "ab") as file:
+                process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=file,
+                    stderr=subprocess.STDOUT,
+                    env=SINGLE_THREADED | os.environ,
+                    start_new_session=True,
+                )
+        except OSError as error:
+            raise PgbenchError(f"cannot start a job: {error}") from error
+        return LocalHandle(process)
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+class LocalHandle:
+    """A process."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self.process = process
+        self.where = f"pid {process.pid}"
+
+    def poll(self) -> int | None:
+        """See `Handle`."""
+        return self.process.poll()
+
+    def stop(self) -> None:
+        """See `Handle`."""
+        self.process.terminate()

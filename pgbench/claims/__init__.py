@@ -1,0 +1,226 @@
+"""Claims: the headlines of a paper as registered objects, each tied to runs that can speak to it.
+
+A claims file (`leaderboards/claims/<algorithm>.toml`) is written before its runs are looked at: it
+fixes what is compared with what, where, and which difference would matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pgbench.bench.suite import Suite, Track, find_suite
+from pgbench.errors import PgbenchError
+from pgbench.registry import unknown
+from pgbench.toml import Table, read_table
+
+KINDS = {
+    "better": "the mean score of a is higher than that of b",
+    "not-worse": "the mean score of a is at most the margin lower than that of b",
+    "on-par": "the mean scores of a and b differ by at most the margin",
+}
+ROLES = {
+    "decides": "the claim needs it, and it can refute the claim",
+    "supports": "the claim needs it, but it cannot refute the claim",
+    "informs": "it changes no verdict",
+}
+MARGINS = {
+    "scale": "of the distance from the environment's floor to its reference",
+    "seed_std": "of the spread between seeds: the root mean square of both standard deviations",
+}
+_FILE = {"algorithm", "paper", "title", "registered", "claim"}
+_CLAIM = {"id", "statement", "source", "note", "check"}
+_CHECK = {
+    "suite", "track", "kind", "a", "b", "environments", "at_least", "margin", "role", "note",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Margin:
+    """The largest difference that does not matter: `amount` of a unit of `MARGINS`."""
+
+    unit: str
+    amount: float
+
+
+@dataclass(frozen=True)
+class Check:
+    """One comparison of two rows of a suite's track, which speaks to a claim."""
+
+    suite: str
+    track: Track
+    kind: str
+    a: str  # labels of the track's entries
+    b: str
+    environments: tuple[str, ...]
+    at_least: int  # in so many environments the kind must hold
+    margin: Margin | None
+    role: str
+    note: str
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A headline, where the paper makes it, and what of it is checked here."""
+
+    id: str
+    statement: str
+    source: str
+    note: str  # what differs from the paper's protocol
+    checks: tuple[Check, ...]
+
+
+@dataclass(frozen=True)
+class Claims:
+    """One file: the claims of the paper of one algorithm."""
+
+    algorithm: str
+    paper: str
+    title: str
+    registered: str  # when, and what was known then
+    claims: tuple[Claim, ...]
+
+
+def find_claims(root: Path, algorithm: str | None = None) -> list[Claims]:
+    """The claims files of `<root>/claims` by name, or the one of an algorithm.
+
+    Raises: PgbenchError for a broken file, and with the nearest names if there is none.
+    """
+    files = {path.stem: path for path in sorted((root / "claims").glob("*.toml"))}
+    if not files:
+        raise PgbenchError(f"no claims are registered: there is no file {root / 'claims'}/*.toml")
+    if algorithm is not None and algorithm not in files:
+        known = f"claims are registered for {', '.join(files)}"
+        raise unknown("algorithm", algorithm, files, known)
+    suites: dict[str, Suite] = {}
+    wanted = files if algorithm is None else {algorithm: files[algorithm]}
+    return [read_claims(path, root, suites) for path in wanted.values()]
+
+
+def read_claims(path: Path, root: Path, suites: dict[str, Suite] | None = None) -> Claims:
+    """The claims that a TOML file registers; its checks name suites of `<root>/suites`.
+
+    `algorithm`, `paper`, `title`, `registered`, then for each `[[claim]]` `id`, `statement`,
+    `source`, `note`, and for each `[[claim.check]]`:
+    `suite`, `track`; `a`, `b`: labels of two entries of the track;
+    `kind`: better, not-worse or on-par (`KINDS`); `environments`: all of the track by default;
+    `at_least`: in how many of them the kind must hold, all by default;
+    `margin` (not-worse, on-par): `{ scale = 0.1 }` or `{ seed_std = 1 }` (`MARGINS`);
+    `role`: decides, supports or informs (`ROLES`); `note`.
+
+    Raises: PgbenchError naming file and field for anything missing, unknown or ill-typed.
+    """
+    file = read_table(path, "claims", _FILE)
+    algorithm = _text(file, "algorithm")
+    if algorithm != path.stem:
+        raise file.wrong("algorithm", f"is '{algorithm}', but the file is called {path.name}")
+    known = {} if suites is None else suites
+    claims = tuple(_claim(inner, algorithm, root, known) for inner in file.inners("claim", _CLAIM))
+    ids = [claim.id for claim in claims]
+    if doubled := [name for name in ids if ids.count(name) > 1]:
+        raise file.wrong("claim", f"has two claims of id '{doubled[0]}'")
+    return Claims(
+        algorithm=algorithm,
+        paper=_text(file, "paper"),
+        title=_text(file, "title"),
+        registered=_text(file, "registered"),
+        claims=claims,
+    )
+
+
+def _text(table: Table, key: str, default: str | None = None) -> str:
+    text = " ".join(table.get(key, str, default).split())
+    if not text and default is None:
+        raise table.wrong(key, "is empty")
+    return text
+
+
+def _claim(table: Table, algorithm: str, root: Path, suites: dict[str, Suite]) -> Claim:
+    name = _text(table, "id")
+    if not name.startswith(f"{algorithm}-"):
+        raise table.wrong("id", f"must begin with '{algorithm}-', not be '{name}'")
+    checks = tuple(_check(inner, root, suites) for inner in table.inners("check", _CHECK))
+    if all(check.role == "informs" for check in checks):
+        raise table.wrong("check", "has no check that decides: give one another role")
+    return Claim(
+        id=name,
+        statement=_text(table, "statement"),
+        source=_text(table, "source"),
+        note=_text(table, "note"),
+        checks=checks,
+    )
+
+
+def _check(table: Table, root: Path, suites: dict[str, Suite]) -> Check:
+    name = _text(table, "suite")
+    if name not in suites:
+        try:
+            suites[name] = find_suite(name, root)
+        except PgbenchError as error:
+            raise table.wrong("suite", f"cannot be read: {error}") from error
+    if suites[name].name != name:
+        raise table.wrong("suite", f"takes a suite's name ('{suites[name].name}'), not its file")
+    tracks = {track.name: track for track in suites[name].tracks}
+    track = tracks[_one_of(table, "track", tracks)]
+    if track.seeds < 2:
+        raise table.wrong("track", f"'{track.name}' has one seed: no test can be made of it")
+    labels = [entry.label for entry in track.entries]
+    a, b = (_one_of(table, side, labels) for side in "ab")
+    if a == b:
+        raise table.wrong("b", f"is the row that a is, '{a}'; name two")
+    kind = _one_of(table, "kind", KINDS)
+    environments = _environments(table, track)
+    at_least = table.get("at_least", int, len(environments))
+    if not 1 <= at_least <= len(environments):
+        raise table.wrong("at_least", f"takes 1 to {len(environments)}, not {at_least}")
+    return Check(
+        suite=name,
+        track=track,
+        kind=kind,
+        a=a,
+        b=b,
+        environments=environments,
+        at_least=at_least,
+        margin=_margin(table, kind),
+        role=_one_of(table, "role", ROLES, "decides"),
+        note=_text(table, "note", ""),
+    )
+
+
+def _one_of(table: Table, key: str, known: Iterable[str], default: str | None = None) -> str:
+    word: str = table.get(key, str, default)
+    if word not in known:
+        near = unknown(table.path(key), word, known, f"it takes {', '.join(known)}")
+        raise PgbenchError(f"{table.file}: {near}")
+    return word
+
+
+def _environments(table: Table, track: Track) -> tuple[str, ...]:
+    names: list[Any] = table.get("environments", list, list(track.environments))
+    for name in names:
+        if name not in track.environments:
+            near = unknown(
+                table.path("environments"), str(name), track.environments,
+                f"{track.name} has {', '.join(track.environments)}",
+            )  # fmt: skip
+            raise PgbenchError(f"{table.file}: {near}")
+    if not names or len(set(names)) < len(names):
+        raise table.wrong("environments", "must name each environment once, and one at least")
+    return tuple(names)
+
+
+def _margin(table: Table, kind: str) -> Margin | None:
+    if kind == "better":
+        if "margin" in table.value:
+            raise table.wrong("margin", "has no meaning for kind 'better'; remove it")
+        return None
+    inner = table.inner("margin", set(MARGINS))
+    if len(inner.value) != 1:
+        raise table.wrong("margin", f"takes one of {' = ..., '.join(MARGINS)} = ...")
+    (unit,) = inner.value
+    amount = float(inner.get(unit, (int, float)))
+    if not 0 < amount < float("inf"):
+        raise inner.wrong(unit, f"must be more than 0, not {amount:g}")
+    return Margin(unit, amount)

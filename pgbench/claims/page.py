@@ -1,0 +1,207 @@
+"""Claims and their verdicts as a Markdown page and as text for the terminal."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pgbench.claims import KINDS, MARGINS, ROLES
+from pgbench.claims.results import NO_RUNS
+from pgbench.text import table as aligned
+
+Result = Mapping[str, Any]
+SHORT = 12  # hexadecimal digits of a digest in print
+HEAD = ("environment", "a", "b", "difference", "standardised", "P(a beats b)")
+INTRO = """\
+Headline claims of papers, each held against the runs of this project's suites. What is compared, \
+where, and which difference would matter is fixed in `claims/<algorithm>.toml` before the runs are \
+read. A suite is far smaller than a paper's experiments: a verdict is about the claim at the scale \
+named beside it. This page is made by `pgbench claims` from those files and the records alone."""
+VERDICTS = """\
+- **reproduced**: every check that the claim needs is supported. **not reproduced**: a check that \
+can refute it is contradicted. **inconclusive**: neither; the intervals are too wide to tell. \
+While runs are missing there is no verdict, whatever the numbers so far.
+- A check is **supported** where the 95% interval of the difference lies wholly inside the region \
+that its kind names, in every environment (or in as many as it asks for: partial conjunction, \
+p at most 0.025), and **contradicted** where it lies wholly outside in one (or in so many that \
+too few are left), after Holm's correction over the checks that can refute the claim. Either is \
+wrong in at most 2.5% of all cases, as far as means over so few seeds are near normal.
+- "p for" is the chance of numbers that speak for the check this much or more if it is false, "p \
+against" of numbers that speak against it if it is true, corrected."""
+EFFECTS = """\
+- Difference: mean of a minus mean of b over seeds, in the environment's own unit, positive where \
+a is better; Welch's 95% interval. Standardised: Hedges' g, the same in standard deviations \
+between seeds (the root mean square of both), with its noncentral t interval, which decides where \
+the margin is in that unit. P(a beats b): of a run of a against a run of b.
+- The row "all" is of scores normalised to 0 = floor and 1 = reference, averaged over the \
+environments: the figures of the board, which decide nothing. A failed run scores the floor; an \
+environment in which every run failed decides nothing."""
+
+
+def to_markdown(results: Result) -> str:
+    """The page of all claims: the same bytes for the same results."""
+    kinds = [f"- `{name}`: {text}." for name, text in KINDS.items()]
+    margins = [f"- margin `{name}`: a fraction {text}." for name, text in MARGINS.items()]
+    roles = [f"- role `{name}`: {text}." for name, text in ROLES.items()]
+    overview = [
+        (claim["id"], claim["statement"], f"**{claim['verdict']}**")
+        for paper in results["papers"]
+        for claim in paper["claims"]
+    ]
+    parts = ["# Claims", INTRO, _table(("claim", "statement", "verdict"), overview, 3)]
+    for paper in results["papers"]:
+        parts += [
+            f"## {_escape(paper['title'])} ({paper['algorithm']}, {paper['paper']})",
+            f"Registered: {_escape(paper['registered'])}",
+        ]
+        for claim in paper["claims"]:
+            parts += _claim(claim)
+    parts += ["## How to read a check", "\n".join([*kinds, *margins, *roles])]
+    parts += ["## How a verdict is reached", f"{VERDICTS}\n{EFFECTS}"]
+    return "\n\n".join(parts) + "\n"
+
+
+def _claim(claim: Result) -> list[str]:
+    parts = [
+        f"### {claim['id']}: {claim['verdict']}",
+        f"> {_escape(claim['statement'])}",
+        f"Source: {_escape(claim['source'])}",
+        f"Protocol: {_escape(claim['note'])}",
+    ]
+    for number, check in enumerate(claim["checks"], 1):
+        lines = [
+            f"**Check {number}: {check['state']}.** {_escape(sentence(check, '`'))}.",
+            *([_escape(check["note"])] if check["note"] else []),
+            f"{_escape('; '.join([protocol(check), *remedy(check, '`')]))}.",
+        ]
+        parts.append(" ".join(lines))
+        if check["results"]:
+            rows = [[_escape(cell) for cell in row] for row in _rows(check)]
+            parts.append(_table(HEAD, rows, 1))
+    return parts
+
+
+def to_text(results: Result, columns: int) -> str:
+    """The claims for a terminal of so many columns."""
+    blocks = []
+    for paper in results["papers"]:
+        for claim in paper["claims"]:
+            blocks.append(f"{claim['id']}: {claim['verdict']}")
+            blocks.append(_indented(claim["statement"], columns, "  "))
+            for number, check in enumerate(claim["checks"], 1):
+                line = f"{number}. {check['state']}: {sentence(check, chr(39))}"
+                blocks.append("\n" + _indented(line, columns, "  ", "     "))
+                note = f" {check['note']}" if check["note"] else ""
+                blocks.append(_indented(f"{protocol(check)}.{note}", columns, "     "))
+                blocks += [f"     {line}" for line in remedy(check, "")]
+                if check["results"]:
+                    rows = [(row[0], *row[3:]) for row in _rows(check)]
+                    text = aligned((HEAD[0], *HEAD[3:]), rows)
+                    blocks.append(textwrap.indent(text, "     "))
+            blocks.append("")
+    return "\n".join(blocks)
+
+
+def _indented(text: str, columns: int, first: str, rest: str | None = None) -> str:
+    later = first if rest is None else rest
+    return textwrap.fill(
+        text, columns, initial_indent=first, subsequent_indent=later, break_on_hyphens=False
+    )
+
+
+def sentence(check: Result, quote: str) -> str:
+    """What a check says, in words."""
+    a, b = (f"{quote}{check[side]}{quote}" for side in "ab")
+    names = [task["id"] for task in check["environments"]]
+    every = check["at_least"] == len(names)
+    where = "on " + ("" if every else f"at least {check['at_least']} of ") + _listed(names)
+    if check["kind"] == "better":
+        return f"{a} scores higher than {b} {where}"
+    ((unit, amount),) = check["margin"].items()
+    margin = (
+        f"{amount:g} of the way from floor to reference"
+        if unit == "scale"
+        else f"{amount:g} standard deviation{'s' * (amount != 1)} between seeds"
+    )
+    if check["kind"] == "not-worse":
+        return f"{a} is not worse than {b} by more than {margin} {where}"
+    return f"{a} and {b} differ by at most {margin} {where}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
+
+
+def protocol(check: Result) -> str:
+    """Where a check was made: suite, runs, digest of the results, p-values."""
+    runs = check["runs"]
+    parts = [
+        f"{check['suite']}, {check['track']}: {check['budget']:,} steps, seeds 0 to "
+        f"{check['seeds'] - 1}, {runs['started']} of {runs['expected']} runs"
+    ]
+    if runs["started"] > runs["finished"]:
+        parts[0] += f", {runs['started'] - runs['finished']} failed"
+    if check["role"] != "decides":
+        parts.append(ROLES[check["role"]])
+    if check["results"]:
+        parts.append(f"results {check['results'][:SHORT]}")
+    if check["p_for"] is not None:
+        parts.append(f"p for {_p(check['p_for'])}, p against {_p(check['p_against'])}")
+    return "; ".join(parts)
+
+
+def remedy(check: Result, quote: str) -> list[str]:
+    """The command that makes the missing runs of a check, if there are any."""
+    if check["runs"]["started"] >= check["runs"]["expected"]:
+        return []
+    verb = "run it" if check["state"] == NO_RUNS else "go on"
+    return [f"{verb}: {quote}{check['command']}{quote}"]
+
+
+def _rows(check: Result) -> list[list[str]]:
+    """A row an environment, and one of all; cells as `HEAD` names them."""
+    rows = []
+    for task in check["environments"]:
+        means = [task[side]["mean"] for side in "ab"]
+        shown = [x for x in (*means, task["difference"]) if x]
+        largest = max((abs(v) for x in shown for v in x if v is not None), default=0.0)
+        digits = 0 if largest >= 1000 else 1 if largest >= 10 else 3
+        unit = f" {task['unit']}" if task["unit"] else ""
+        margin = "" if task["margin"] is None else f" (margin {task['margin']:,.{digits}f}{unit})"
+        rows.append(
+            [
+                task["id"],
+                *(_triple(value, digits, unit) for value in means),
+                _triple(task["difference"], digits, unit) + margin,
+                _triple(task["standardised"], 2),
+                _triple(task["probability"], 2),
+            ]
+        )
+    if check["overall"]:
+        whole = check["overall"]
+        rows.append(
+            ["all", "", "", _triple(whole["difference"], 3), "", _triple(whole["probability"], 2)]
+        )
+    return rows
+
+
+def _triple(values: Sequence[float | None] | None, digits: int, unit: str = "") -> str:
+    if values is None or values[0] is None:
+        return "-"
+    centre, low, high = ("-" if v is None else f"{v:z,.{digits}f}" for v in values)
+    return centre + unit if low == "-" else f"{centre} [{low}, {high}]{unit}"
+
+
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> str:
+    """A Markdown table: the first `left` columns to the left, the others to the right."""
+    rule = [":---" if i < left else "---:" for i in range(len(head))]
+    return "\n".join(f"| {' | '.join(row)} |" for row in [head, rule, *rows])
+
+
+def _escape(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;")

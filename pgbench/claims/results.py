@@ -1,0 +1,290 @@
+"""Claims held against records: one JSON-able dict, from which page and terminal are rendered.
+
+A pure function of claims files, suites and records: no clock, no locale, no file order.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pgbench.claims.weigh import (
+    CONTRADICTED,
+    SUPPORTED,
+    combined,
+    corrected,
+    difference,
+    p_values,
+    standardised,
+    state,
+)
+from pgbench.errors import PgbenchError
+
+if TYPE_CHECKING:
+    from pgbench.bench.suite import Suite, SuiteEnv
+    from pgbench.claims import Check, Claim, Claims
+
+FORMAT = 1
+NO_RUNS = "no runs yet"
+Result = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A suite's records as its board has them; no model where there are no records."""
+
+    suite: Suite
+    model: Mapping[str, Any] | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)  # record id -> label of its entry
+
+    def row(self, check: Check, env: str, label: str) -> Mapping[str, Any] | None:
+        """The row of the suite's entry `label` in an environment; None before its first run.
+
+        Raises: PgbenchError if two rows answer to it.
+        """
+        if self.model is None:
+            return None
+        track = next(t for t in self.model["tracks"] if t["name"] == check.track.name)
+        rows: list[Mapping[str, Any]] = [
+            row
+            for row in track["tasks"][self.suite.environments[env].version]
+            if self.labels.get(row["scores"][0]["record"]) == label
+        ]
+        if len(rows) > 1:
+            names = " and ".join(f"'{row['name']}'" for row in rows)
+            raise PgbenchError(
+                f"{self.suite.name}: {names} both have the settings of '{label}' on {env} (its "
+                "defaults changed between them); withdraw the records of one"
+            )
+        return rows[0] if rows else None
+
+
+def hold(files: Sequence[Claims], root: Path) -> Result:
+    """Every claim of these files with its verdict, from the records below `<root>/records`.
+
+    Raises: PgbenchError for records that are broken or break a rule of their suite.
+    """
+    suites = sorted({c.suite for file in files for claim in file.claims for c in claim.checks})
+    evidence = {name: gather(name, root) for name in suites}
+    return {
+        "format": FORMAT,
+        "papers": [
+            {
+                "algorithm": file.algorithm,
+                "paper": file.paper,
+                "title": file.title,
+                "registered": file.registered,
+                "claims": [judge(claim, evidence) for claim in file.claims],
+            }
+            for file in files
+        ],
+    }
+
+
+def gather(name: str, root: Path) -> Evidence:
+    """The records of suite `name`, checked and built into their board.
+
+    Raises: PgbenchError for records that are broken or break a rule of the suite.
+    """
+    from pgbench.bench.suite import find_suite
+    from pgbench.boards.model import build_model
+    from pgbench.boards.rows import find_entry
+    from pgbench.ledger import read_board, read_stamps
+    from pgbench.rules import find_track, obey
+
+    suite, folder = find_suite(name, root), root / "records" / name
+    if not folder.is_dir():
+        return Evidence(suite)
+    records = [e.record for e in read_board(folder, lambda r, where: obey(r, suite, where))]
+    envs = {env.version: env for env in suite.environments.values()}
+    labels = {}
+    for record in records:
+        track = find_track(record, suite)
+        entry = find_entry(record, track, envs[record["environment"]["id"]]) if track else None
+        if entry is not None:
+            labels[str(record["id"])] = entry.label
+    return Evidence(suite, build_model(name, records, suite, read_stamps(folder)), labels)
+
+
+def judge(claim: Claim, evidence: Mapping[str, Evidence]) -> Result:
+    """The claim with its checks and its verdict."""
+    checks = [weigh(check, evidence[check.suite]) for check in claim.checks]
+    refuting = [check for check in checks if check["role"] == "decides"]
+    # The family is all of them, run or not: no later run takes back what one has refuted.
+    adjusted = corrected([1.0 if c["p_against"] is None else c["p_against"] for c in refuting])
+    for check, p in zip(refuting, adjusted, strict=True):
+        if check["p_against"] is not None:
+            check["p_against"] = p
+    for check in checks:
+        if check["p_against"] is not None:
+            check["state"] = state(check["p_for"], check["p_against"])
+    needed = [check for check in checks if check["role"] != "informs"]
+    runs = _count(cell for check in needed for cell in check.pop("cells").items())
+    for check in checks:
+        check.pop("cells", None)
+    return {
+        "id": claim.id,
+        "statement": claim.statement,
+        "source": claim.source,
+        "note": claim.note,
+        "verdict": _verdict(needed, runs),
+        "runs": runs,
+        "checks": checks,
+    }
+
+
+def _verdict(needed: Sequence[Result], runs: Mapping[str, int]) -> str:
+    if any(check["p_for"] is None for check in needed):
+        return _waiting(runs)
+    if any(c["state"] == CONTRADICTED and c["role"] == "decides" for c in needed):
+        return "not reproduced"
+    return "reproduced" if all(c["state"] == SUPPORTED for c in needed) else "inconclusive"
+
+
+def _waiting(runs: Mapping[str, int]) -> str:
+    if runs["started"] == 0:
+        return NO_RUNS
+    return f"incomplete ({runs['started']} of {runs['expected']} runs)"
+
+
+def _count(cells: Iterable[tuple[Any, Mapping[str, int]]]) -> dict[str, int]:
+    """The runs of some rows, each row once however many checks read it."""
+    rows = dict(cells)
+    names = ("finished", "started", "expected")
+    return {name: sum(row[name] for row in rows.values()) for name in names}
+
+
+def weigh(check: Check, evidence: Evidence) -> Result:
+    """One check before the correction over its claim: effect sizes, p-values, runs."""
+    tasks = [_Task(check, evidence, env) for env in check.environments]
+    cells = {
+        (check.suite, check.track.name, task.env.id, label): runs
+        for task in tasks
+        for label, runs in zip((check.a, check.b), task.runs, strict=True)
+    }
+    runs = _count(cells.items())
+    complete = all(task.complete for task in tasks)
+    p_for = p_against = None
+    if complete:
+        p_for, p_against = combined([task.p_values() for task in tasks], check.at_least)
+    model = evidence.model
+    return {
+        "suite": check.suite,
+        "track": check.track.name,
+        "budget": check.track.budget,
+        "seeds": check.track.seeds,
+        "kind": check.kind,
+        "a": check.a,
+        "b": check.b,
+        "at_least": check.at_least,
+        "margin": None if not check.margin else {check.margin.unit: check.margin.amount},
+        "role": check.role,
+        "note": check.note,
+        "state": _waiting(runs),
+        "p_for": p_for,
+        "p_against": p_against,
+        "runs": runs,
+        "results": model["digest"]["results"] if model and runs["started"] else None,
+        "command": f"pgbench bench {check.suite} --track {check.track.name}",
+        "environments": [task.result(complete) for task in tasks],
+        "overall": _overall(tasks) if complete else None,
+        "cells": cells,
+    }
+
+
+class _Task:
+    """A check's two rows in one environment."""
+
+    def __init__(self, check: Check, evidence: Evidence, env: str) -> None:
+        self.check = check
+        self.env: SuiteEnv = evidence.suite.environments[env]
+        self.rows = [evidence.row(check, env, label) for label in (check.a, check.b)]
+        self.seed = 0
+        self.metric: Mapping[str, str] | None = None
+        if evidence.model is not None:
+            from pgbench.statistics import content_seed
+
+            self.seed = content_seed(evidence.model["digest"]["results"])
+            track = next(t for t in evidence.model["tracks"] if t["name"] == check.track.name)
+            self.metric = next(
+                e["metric"] for e in track["environments"] if e["id"] == self.env.version
+            )
+        self.sign = -1 if self.metric and self.metric["direction"] == "min" else 1
+        self.scores = [
+            {s["seed"]: s["score"] for s in row["scores"]} if row else {} for row in self.rows
+        ]
+        none = {"finished": 0, "started": 0, "expected": check.track.seeds}
+        self.runs = [row["runs"] if row else none for row in self.rows]
+
+    @property
+    def complete(self) -> bool:
+        return all(row is not None and row["complete"] for row in self.rows)
+
+    @property
+    def oriented(self) -> tuple[list[float], list[float]]:
+        """Scores of a and of b, in the order of their seeds, higher is better."""
+        a, b = ([self.sign * scores[s] for s in sorted(scores)] for scores in self.scores)
+        return a, b
+
+    @property
+    def scale(self) -> float:
+        return abs(self.env.reference - self.env.floor)
+
+    def p_values(self) -> tuple[float, float]:
+        if not any(runs["finished"] for runs in self.runs):
+            return 1.0, 1.0  # two rows of failures are no tie
+        return p_values(self.check.kind, *self.oriented, self.check.margin, self.scale)
+
+    def result(self, complete: bool) -> Result:
+        from pgbench.statistics import improvement_interval
+
+        x, y = self.oriented
+        both = bool(x and y)
+        p_for, p_against = self.p_values() if complete else (None, None)
+        margin = self.check.margin
+        in_score = margin is not None and margin.unit == "scale"
+        return {
+            "id": self.env.version,
+            "metric": self.metric["name"] if self.metric else None,
+            "unit": self.metric["unit"] if self.metric else None,
+            "direction": self.metric["direction"] if self.metric else None,
+            "margin": margin.amount * self.scale if margin and in_score else None,
+            "a": {"mean": self.rows[0]["mean"] if self.rows[0] else None, **self.runs[0]},
+            "b": {"mean": self.rows[1]["mean"] if self.rows[1] else None, **self.runs[1]},
+            "difference": _finite(difference(x, y)) if both else None,
+            "standardised": _finite(standardised(x, y)) if both else None,
+            "probability": _finite(improvement_interval({"": x}, {"": y}, seed=self.seed))
+            if both
+            else None,
+            "p_for": p_for,
+            "p_against": p_against,
+        }
+
+
+def _overall(tasks: Sequence[_Task]) -> Result:
+    """Effect sizes over all environments, of normalised scores; the board's own figures."""
+    from pgbench.statistics import improvement_interval, mean, paired_difference
+
+    scores = [
+        {
+            task.env.version: {s: task.env.normalised(v) for s, v in task.scores[side].items()}
+            for task in tasks
+        }
+        for side in (0, 1)
+    ]
+    x, y = ({name: [by[s] for s in sorted(by)] for name, by in row.items()} for row in scores)
+    a, b = (
+        {str(s): mean([by[s] for by in row.values()]) for s in next(iter(row.values()))}
+        for row in scores
+    )
+    return {
+        "difference": _finite(paired_difference(a, b)),
+        "probability": _finite(improvement_interval(x, y, seed=tasks[0].seed)),
+    }
+
+
+def _finite(values: Iterable[float]) -> list[float | None]:
+    return [float(value) if math.isfinite(value) else None for value in values]

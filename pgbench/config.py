@@ -64,6 +64,17 @@ def read_toml(path: str) -> dict[str, Any]:
     return inner
 
 
+def read_tuning(path: str) -> dict[str, Any] | None:
+    """How the settings of a TOML file were found: its `[tuning]` table; None without one."""
+    read_toml(path)  # complains where there is something to complain about
+    table = tomllib.loads(Path(path).read_text(encoding="utf-8")).get("tuning")
+    if table is None:
+        return None
+    if not isinstance(table, dict) or not {"class", "trials"} <= set(table):
+        raise PgbenchError(f"config file {path}: [tuning] must be a table with class and trials")
+    return table
+
+
 def build(cls: type, settings: Mapping[str, Any], where: str) -> Any:
     """An instance of config class `cls`: `settings` over its defaults; `where` names it in errors.
 

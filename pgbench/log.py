@@ -17,7 +17,8 @@ class Log:
 
         self.path = folder / "events.jsonl"
         try:
-            self.file = open(self.path, "ab", buffering=0)  # noqa: SIM115: a bench reads it as it grows
+            # Unbuffered: a bench reads it as it grows.
+            self.file = open(self.path, "ab", buffering=0)  # noqa: SIM115
             # What was logged after the checkpoint will be logged again.
             self.file.truncate(min(offset, self.path.stat().st_size))
             self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=steps)

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pgbench.bench.job import Job
 from pgbench.bench.launchers import Handle, Launcher
@@ -25,6 +25,9 @@ from pgbench.record import read_run
 from pgbench.statistics import mean
 from pgbench.tuning import Tuning, counted, floor_of, same_study
 from pgbench.tuning_journal import Journal, Seed
+
+if TYPE_CHECKING:
+    from pgbench.plan import Plan
 
 ATTEMPTS = 3  # starts of a run whose process dies (not of one that fails by itself)
 PATIENCE_S = 60.0  # for a run to save itself when it is asked to stop
@@ -80,6 +83,7 @@ class Search:
     points: list[list[dict[str, Any]]] = field(default_factory=list)
     ended: list[list[list[Seed]]] = field(default_factory=list)  # study, trial, seed: the journal's
     works: list[Work] = field(default_factory=list)
+    plans: dict[tuple[int, int], Plan] = field(default_factory=dict)  # of study and trial
     stopping: bool = False
     refused: str = ""
 
@@ -104,12 +108,19 @@ class Search:
         Raises: PgbenchError if another process works on the same studies, the journal is damaged,
         or a job refuses its settings (the others save first).
         """
-        folder = self.folder
+        folder, tuning = self.folder, self.tuning
+        self.points = [tuning.points(k) for k in range(tuning.studies)]
+        if not folder.exists():  # bad input leaves nothing behind
+            for k in range(tuning.studies):
+                for i in range(tuning.trials):
+                    self._plan(k, i)
         with only_process(folder / "optuna"):  # not the whole: orphaned jobs may still write
             for leftover in folder.glob(".*.tmp"):
                 leftover.unlink(missing_ok=True)
-            same_study(folder / "study.json", self.tuning.digest)
-            self._plan(Journal(self._journal_path, self.tuning.space, self.tuning.direction))
+            same_study(folder / "study.json", tuning.digest)
+            path = folder / "optuna" / "journal.log"
+            self.journal = Journal(path, tuning.space, tuning.direction)
+            self._queue()
             if self.works:
                 launcher = self.launcher()
                 try:
@@ -129,28 +140,24 @@ class Search:
                 )
         return True
 
-    @property
-    def _journal_path(self) -> Path:
-        return self.folder / "optuna" / "journal.log"
+    def _queue(self) -> None:
+        """Read which trials have ended; make the runs of the others."""
+        tuning, runs = self.tuning, self.folder / "runs"
+        for k, points in enumerate(self.points):
+            self.ended.append(self.journal.read(self._study_name(k), points))
+            for i in range(len(self.ended[k]), tuning.trials):
+                plan = self._plan(k, i)
+                for seed in tuning.run_seeds(k):
+                    job = tuning.job(points[i], seed, runs)
+                    self.works.append(Work(k, i, job, replace(plan, seed=seed).folder(runs)))
 
-    def _plan(self, journal: Journal) -> None:
-        """Read what has ended; plan and check what has not.
+    def _plan(self, study: int, trial: int) -> Plan:
+        """The plan of a trial, whose algorithm, environment and loop can be built.
 
-        Raises: PgbenchError if the algorithm or its loop refuses the settings of a trial.
+        Raises: PgbenchError naming the trial if one of them refuses its settings.
         """
-        self.journal = journal
-        for k in range(self.tuning.studies):
-            self.points.append(self.tuning.points(k))
-            self.ended.append(journal.read(self._study_name(k), self.points[k]))
-            for i in range(len(self.ended[k]), self.tuning.trials):
-                plan = self._checked(k, i)
-                for seed in self.tuning.run_seeds(k):
-                    job = self.tuning.job(self.points[k][i], seed, self.folder / "runs")
-                    folder = replace(plan, seed=seed).folder(self.folder / "runs")
-                    self.works.append(Work(k, i, job, folder))
-
-    def _checked(self, study: int, trial: int) -> Any:
-        """The plan of a trial whose algorithm, environment and loop can be built."""
+        if (study, trial) in self.plans:
+            return self.plans[study, trial]
         from pgbench.runner import build
 
         params = self.points[study][trial]
@@ -164,6 +171,7 @@ class Search:
             words = ", ".join(f"{key}={value}" for key, value in params.items())
             what = f"trial {trial} ({words})" if trial else "the defaults"
             raise PgbenchError(f"{what} cannot run: {error}") from error
+        self.plans[study, trial] = plan
         return plan
 
     def _study_name(self, study: int) -> str:
@@ -192,9 +200,13 @@ class Search:
             time.sleep(POLL_S)
 
     def _start(self, launcher: Launcher, free: int) -> None:
+        # Two trials may have drawn the same settings: one run serves both.
+        busy = {work.folder for work in self.works if work.handle is not None}
         for work in self.works:
             if free <= 0 or self.stopping:
                 return
+            if work.folder in busy:
+                continue
             if work.state == "elsewhere" and not is_held(work.folder):
                 work.state = "queued"  # it ended, or died
             if work.state != "queued" or self._take(work):
@@ -206,6 +218,7 @@ class Search:
             work.handle = launcher.submit(work.job.command(), work.log)
             work.state = "running"
             work.starts += 1
+            busy.add(work.folder)
             free -= 1
 
     def _clear(self, folder: Path) -> None:

@@ -161,6 +161,12 @@ class Bench:
                 return self.tasks
             time.sleep(POLL_S)
 
+    def collect(self) -> None:
+        """Record every run that has ended, and start none."""
+        for task in self.tasks or self.plan():
+            if not task.ended and (record := self._ended_record(task)) is not None:
+                self._record(task, record)
+
     def _running(self) -> list[Task]:
         return [task for task in self.tasks if task.handle is not None]
 

@@ -17,7 +17,6 @@ from pgbench.errors import PgbenchError
 from pgbench.registry import unknown
 from pgbench.toml import Table, read_table
 
-
 NAME = re.compile(r"[a-z0-9][a-z0-9-]*-v[0-9]+")
 RULES = 1  # version of the rules in docs/leaderboards.md
 TUNING = ("paper", "declared", "fixed-20")  # classes that are ranked together

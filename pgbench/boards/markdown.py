@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 LEFT = ("algorithm", "IQM", "mean", "score", "optimality gap", "evidence", "tuning")
@@ -17,7 +17,7 @@ LEGEND = (
 def to_markdown(model: Mapping[str, Any]) -> str:
     """The page of a board's model."""
     counts = model["counts"]
-    parts = [f"# {model['title']}: leaderboard {model['board']}", _escape(model["about"])]
+    parts = [f"# {model['title']}: leaderboard {model['board']}", escape(model["about"])]
     if not counts["complete"]:
         parts.append(
             f"**Incomplete: {counts['records']} of {counts['expected']} runs.** Rows whose seeds "
@@ -31,13 +31,13 @@ def to_markdown(model: Mapping[str, Any]) -> str:
             f"- {f['name']} on {f['environment']}, seed {f['seed']}: {f['error'][:200]}"
             for f in model["failures"]
         ]
-        parts += ["## Failed runs (each scores the floor)", "\n".join(map(_escape, lines))]
+        parts += ["## Failed runs (each scores the floor)", "\n".join(map(escape, lines))]
     if model["withdrawn"]:
         lines = [
             f"- {w['record'][:12]}, by {w['by']} on {w['created']}: {w['reason']}"
             for w in model["withdrawn"]
         ]
-        parts += ["## Withdrawn records", "\n".join(map(_escape, lines))]
+        parts += ["## Withdrawn records", "\n".join(map(escape, lines))]
     parts += [
         "## How it was made",
         f"{model['statistics']['test']} Results sha256:{model['digest']['results']}.",
@@ -77,7 +77,7 @@ def _track(track: Mapping[str, Any]) -> list[str]:
             f"- {a['name']} on {a['environment']} ({a['records']} runs): {a['reason']}"
             for a in track["apart"]
         ]
-        parts += ["Not comparable with the tables above:", "\n".join(map(_escape, lines))]
+        parts += ["Not comparable with the tables above:", "\n".join(map(escape, lines))]
     return parts
 
 
@@ -108,7 +108,7 @@ def _environment(env: Mapping[str, Any], track: Mapping[str, Any]) -> list[str]:
         )
         for row in rows
     ]
-    return [*parts, _escape(about), table(head, cells)]
+    return [*parts, escape(about), table(head, cells)]
 
 
 def _cost(model: Mapping[str, Any]) -> list[str]:
@@ -129,7 +129,7 @@ def _cost(model: Mapping[str, Any]) -> list[str]:
         f"- Code: {_counted(where['code'], total)}.",
         f"- Hardware: {_counted(where['hardware'], total, '; ')}.",
     ]
-    return [*parts, "\n".join(map(_escape, lines))]
+    return [*parts, "\n".join(map(escape, lines))]
 
 
 def _spent(cost: Mapping[str, Any]) -> list[str]:
@@ -179,25 +179,27 @@ def _triple(values: Sequence[float | None] | None, digits: int) -> str:
     return centre if low == "-" else f"{centre} [{low}, {high}]"
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """An aligned Markdown table: texts to the left, numbers to the right."""
-    cells = [[_escape(cell) for cell in row] for row in [head, *rows]]
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], left: Container[str] = LEFT) -> str:
+    """An aligned Markdown table: the columns named in `left` to the left, numbers to the right."""
+    cells = [[escape(cell) for cell in row] for row in [head, *rows]]
     widths = [max(3, *(len(row[i]) for row in cells)) for i in range(len(head))]
-    left = [name in LEFT for name in head]
+    sides = [name in left for name in head]
 
     def line(row: Sequence[str]) -> str:
         padded = (
-            c.ljust(w) if a else c.rjust(w) for c, w, a in zip(row, widths, left, strict=True)
+            c.ljust(w) if a else c.rjust(w) for c, w, a in zip(row, widths, sides, strict=True)
         )
         return f"| {' | '.join(padded)} |"
 
     rule = (
-        ":" + "-" * (w - 1) if a else "-" * (w - 1) + ":" for w, a in zip(widths, left, strict=True)
+        ":" + "-" * (w - 1) if a else "-" * (w - 1) + ":"
+        for w, a in zip(widths, sides, strict=True)
     )
     return "\n".join([line(cells[0]), f"| {' | '.join(rule)} |", *map(line, cells[1:])])
 
 
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
+    """Text that Markdown takes as text, in a table too."""
     return text.replace("|", "\\|").replace("<", "&lt;")
 
 

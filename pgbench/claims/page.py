@@ -6,12 +6,14 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pgbench.boards.markdown import escape, table
 from pgbench.claims import KINDS, MARGINS, ROLES
 from pgbench.claims.results import NO_RUNS
 from pgbench.text import table as aligned
 
 Result = Mapping[str, Any]
 SHORT = 12  # hexadecimal digits of a digest in print
+OVERVIEW = ("claim", "statement", "verdict")
 HEAD = ("environment", "a", "b", "difference", "standardised", "P(a beats b)")
 INTRO = """\
 Headline claims of papers, each held against the runs of this project's suites. What is compared, \
@@ -21,7 +23,8 @@ named beside it. This page is made by `pgbench claims` from those files and the 
 VERDICTS = """\
 - **reproduced**: every check that the claim needs is supported. **not reproduced**: a check that \
 can refute it is contradicted. **inconclusive**: neither; the intervals are too wide to tell. \
-While runs are missing there is no verdict, whatever the numbers so far.
+While runs are missing there is no other verdict than "not reproduced": what one check with all its \
+runs refutes, no later run takes back.
 - A check is **supported** where the 95% interval of the difference lies wholly inside the region \
 that its kind names, in every environment (or in as many as it asks for: partial conjunction, \
 p at most 0.025), and **contradicted** where it lies wholly outside in one (or in so many that \
@@ -49,11 +52,11 @@ def to_markdown(results: Result) -> str:
         for paper in results["papers"]
         for claim in paper["claims"]
     ]
-    parts = ["# Claims", INTRO, _table(("claim", "statement", "verdict"), overview, 3)]
+    parts = ["# Claims", INTRO, table(OVERVIEW, overview, OVERVIEW)]
     for paper in results["papers"]:
         parts += [
-            f"## {_escape(paper['title'])} ({paper['algorithm']}, {paper['paper']})",
-            f"Registered: {_escape(paper['registered'])}",
+            f"## {escape(paper['title'])} ({paper['algorithm']}, {paper['paper']})",
+            f"Registered: {escape(paper['registered'])}",
         ]
         for claim in paper["claims"]:
             parts += _claim(claim)
@@ -65,20 +68,19 @@ def to_markdown(results: Result) -> str:
 def _claim(claim: Result) -> list[str]:
     parts = [
         f"### {claim['id']}: {claim['verdict']}",
-        f"> {_escape(claim['statement'])}",
-        f"Source: {_escape(claim['source'])}",
-        f"Protocol: {_escape(claim['note'])}",
+        f"> {escape(claim['statement'])}",
+        f"Source: {escape(claim['source'])}",
+        f"Protocol: {escape(claim['note'])}",
     ]
     for number, check in enumerate(claim["checks"], 1):
         lines = [
-            f"**Check {number}: {check['state']}.** {_escape(sentence(check, '`'))}.",
-            *([_escape(check["note"])] if check["note"] else []),
-            f"{_escape('; '.join([protocol(check), *remedy(check, '`')]))}.",
+            f"**Check {number}: {check['state']}.** {escape(sentence(check, '`'))}.",
+            *([escape(check["note"])] if check["note"] else []),
+            f"{escape('; '.join([protocol(check), *remedy(check, '`')]))}.",
         ]
         parts.append(" ".join(lines))
         if check["results"]:
-            rows = [[_escape(cell) for cell in row] for row in _rows(check)]
-            parts.append(_table(HEAD, rows, 1))
+            parts.append(table(HEAD, _rows(check), HEAD[:1]))
     return parts
 
 
@@ -195,13 +197,3 @@ def _triple(values: Sequence[float | None] | None, digits: int, unit: str = "") 
 
 def _p(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> str:
-    """A Markdown table: the first `left` columns to the left, the others to the right."""
-    rule = [":---" if i < left else "---:" for i in range(len(head))]
-    return "\n".join(f"| {' | '.join(row)} |" for row in [head, rule, *rows])
-
-
-def _escape(text: str) -> str:
-    return text.replace("|", "\\|").replace("<", "&lt;")

@@ -137,10 +137,10 @@ def judge(claim: Claim, evidence: Mapping[str, Evidence]) -> Result:
 
 
 def _verdict(needed: Sequence[Result], runs: Mapping[str, int]) -> str:
+    if any(c["state"] == CONTRADICTED and c["role"] == "decides" for c in needed):
+        return "not reproduced"  # whatever the missing runs will say
     if any(check["p_for"] is None for check in needed):
         return _waiting(runs)
-    if any(c["state"] == CONTRADICTED and c["role"] == "decides" for c in needed):
-        return "not reproduced"
     return "reproduced" if all(c["state"] == SUPPORTED for c in needed) else "inconclusive"
 
 

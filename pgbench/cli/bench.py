@@ -14,6 +14,7 @@ Examples:
   pgbench bench control-mini-v1 --jobs 8
   pgbench bench control-mini-v1 --algo mdpo --env hopper --seeds 3
   pgbench bench control-mini-v1 --dry-run           what it would run
+  pgbench bench control-mini-v1 --collect           rebuild the board while another bench runs
   pgbench bench control-mini-v1 --launcher ray --address auto
   pgbench bench control-mini-v1 --launcher slurm --option partition=cpu --option time=60
 
@@ -43,6 +44,9 @@ def bench(
     algo: Annotated[list[str] | None, typer.Option(help="Only this algorithm or label.")] = None,
     env: Annotated[list[str] | None, typer.Option(help="Only this environment.")] = None,
     seeds: Annotated[int | None, typer.Option(help="Only the first N seeds.", min=1)] = None,
+    collect: Annotated[
+        bool, typer.Option("--collect", help="Run nothing, record the runs that have ended.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Run nothing, list what is missing.")]
     = False,
     runs: Annotated[Path, typer.Option("--runs", help="Folder of the run folders.")] = Path("runs"),
@@ -75,7 +79,9 @@ def bench(
             typer.echo(f"{cell.track.name}  {cell.entry.label} on {cell.env.id}, seed {cell.seed}")
         typer.echo(f"{len(missing)} of {len(tasks)} runs are missing")
         return
-    if missing:
+    if collect:
+        work.collect()
+    elif missing:
         work.launcher = make_launcher(launcher, jobs=jobs, address=address, options=options)
         view = Table(found.title, console) if console.is_terminal else Lines(say)
         work.view = view

@@ -34,9 +34,9 @@ def claims(
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """The headline claims of papers: what was measured here, and a verdict."""
+    from pgbench.claims import find_claims
     from pgbench.claims.page import to_markdown, to_text
     from pgbench.claims.results import hold
-    from pgbench.claims import find_claims
     from pgbench.files import write_bytes
     from pgbench.text import width
 

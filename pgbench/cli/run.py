@@ -73,7 +73,7 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="Print the records as JSON.")] = False,
 ) -> None:
     """Train, evaluate and record; resumes what was interrupted."""
-    from pgbench.config import parse_settings, read_toml
+    from pgbench.config import parse_settings, read_toml, read_tuning
     from pgbench.errors import PgbenchError
     from pgbench.plan import Protocol, make_plan
     from pgbench.progress import Progress
@@ -82,11 +82,13 @@ def run(
     if seeds is not None and seed:
         raise PgbenchError("give --seed for one run or --seeds for several, not both")
     settings: dict[str, Any] = read_toml(config) if config else {}
+    # Tuned settings that somebody changed are not what was tuned.
+    tuning = read_tuning(config) if config and not set_ else None
     settings.update(parse_settings(set_ or []))
     plans = [
         make_plan(
             algo, env, seed=s, budget=budget, settings=settings, device=device, compile=compile,
-            threads=threads, protocol=Protocol(episodes=episodes),
+            threads=threads, protocol=Protocol(episodes=episodes), tuning=tuning,
         )
         for s in ([seed] if seeds is None else range(seeds))
     ]  # fmt: skip

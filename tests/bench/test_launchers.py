@@ -1,6 +1,7 @@
 """Jobs as real processes: here, under submitit's local executor, on real Ray clusters."""
 
 import contextlib
+import functools
 import os
 import secrets
 import shutil
@@ -377,13 +378,29 @@ def test_ray_refused(arguments, message):
     assert str(error.value).startswith(message)
 
 
-@pytest.fixture
-def ray_alone(monkeypatch):
-    """Clusters of this test answer to this test: a token of its own, none in the home folder."""
-    pytest.importorskip("ray")
-    monkeypatch.setenv("RAY_AUTH_MODE", "token")
-    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+def in_a_fresh_process(test):
+    """Ray reads its settings once a process: a token of this test's own, none in the home folder."""
+
+    @functools.wraps(test)
+    def run(**fixtures):
+        pytest.importorskip("ray")
+        if os.environ.get("PGBENCH_TEST_OF_RAY") == test.__name__:
+            test(**fixtures)
+            return
+        own = {
+            "PGBENCH_TEST_OF_RAY": test.__name__,
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        }
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-m", "slow", f"{__file__}::{test.__name__}"],
+            env={k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"} | own,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+
+    return run
 
 
 @contextlib.contextmanager
@@ -415,7 +432,8 @@ def connect(port, **arguments):
 
 
 @pytest.mark.slow
-def test_ray_cluster_of_the_bench(tmp_path, ray_alone, one_thread, capfd):
+@in_a_fresh_process
+def test_ray_cluster_of_the_bench(tmp_path, one_thread, capfd):
     handler = signal.getsignal(signal.SIGTERM)
     launcher = make_launcher("ray", jobs=2)
     try:
@@ -450,7 +468,8 @@ def test_ray_cluster_of_the_bench(tmp_path, ray_alone, one_thread, capfd):
 
 
 @pytest.mark.slow
-def test_ray_cluster_at_an_address(tmp_path, ray_alone, one_thread, monkeypatch):
+@in_a_fresh_process
+def test_ray_cluster_at_an_address(tmp_path, one_thread, monkeypatch):
     port = closed_port()
     with head(port, cpus=4) as node:
         launcher = connect(port, options={"num_cpus": "2"})
@@ -469,7 +488,8 @@ def test_ray_cluster_at_an_address(tmp_path, ray_alone, one_thread, monkeypatch)
 
 
 @pytest.mark.slow
-def test_ray_loses_a_node(tmp_path, ray_alone):
+@in_a_fresh_process
+def test_ray_loses_a_node(tmp_path):
     port, log = closed_port(), tmp_path / "log"
     with head(port, cpus=0), ray_node(f"--address=127.0.0.1:{port}", "--num-cpus=1") as node:
         launcher = connect(port, jobs=1)
@@ -485,7 +505,8 @@ def test_ray_loses_a_node(tmp_path, ray_alone):
 
 
 @pytest.mark.slow
-def test_something_else_at_the_address(ray_alone):
+@in_a_fresh_process
+def test_something_else_at_the_address():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = f"127.0.0.1:{listener.getsockname()[1]}"
         before = time.monotonic()

@@ -160,6 +160,7 @@ def test_bad_input_is_one_line(cli, tmp_path, words, expected):
     )
     assert (code, out) == (2, "")
     assert expected in err and err.count("\n") == 1 and "Traceback" not in err
+    assert not list(tmp_path.iterdir()), "bad input must leave nothing behind"
 
 
 def test_a_missing_optuna_is_one_line_that_names_the_extra(cli, tmp_path, monkeypatch):
@@ -427,12 +428,14 @@ def test_diverged_runs_count_and_the_worst_is_their_score(cli, tmp_path):
     space = tmp_path / "space.toml"
     space.write_text("lr = { choices = [1e30] }")
     words = [str(env) if word == "inverted-pendulum" else word for word in TINY]
-    words += ["--space", space, "--trials", 2, "--tune-seeds", 1, "--runs", tmp_path / "runs"]
+    words += ["--space", space, "--trials", 3, "--tune-seeds", 1, "--runs", tmp_path / "runs"]
     code, out, err = cli(*words)
     assert code == 0, err
-    assert "1 runs failed; each counts as the worst finished run of the study" in out
+    assert "2 runs failed; each counts as the worst finished run of the study" in out
     study = study_of(tmp_path)
-    defaults, broken = study["studies"][0]["trials"]
+    defaults, broken, same = study["studies"][0]["trials"]
+    assert len(list((tmp_path / "runs").rglob("run.json"))) == 2, "equal settings are run once"
+    assert same["seeds"] == broken["seeds"]
     assert broken["seeds"][0]["failure"] == "diverged" and broken["seeds"][0]["score"] is None
     assert broken["score"] == defaults["score"] and study["best"]["trial"] == 0
 

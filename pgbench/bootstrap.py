@@ -47,13 +47,14 @@ def stratified_bootstrap(
     statistic (Efron 2014). For the mean of one task this is the t interval.
 
     Chosen by simulation over percentiles, percentiles with their distance to the value scaled by
-    sqrt(n / (n - 1)) t / z, and skewness corrections: mean and IQM of normal scores are covered
-    94-97% for 3 to 20 seeds of 1 to 10 tasks, and so are those of scores with a skewness of 1.
-    Known misses: the IQM of one task with 4 seeds covers 98%, its replicates being too wide; the
+    sqrt(n / (n - 1)) t / z, and skewness corrections: mean and IQM are covered 94-97%
+    for 3 to 20 seeds of 1 to 10 tasks if scores are normal, 93-97% if their skewness is 1. Known
+    misses: the IQM of one task with 4 seeds covers 98%, its replicates being too wide; the
     optimality gap of one task 87% with 3 seeds and 92% with 10, as seeds may all pass the
-    threshold; the IQM of three tasks far apart 92%, being biased there.
+    threshold (93-94% of three tasks); the IQM of three tasks far apart 92%, being biased there.
 
-    A task with one score has no spread: low and high are nan. Tasks weigh by their scores.
+    A task with one score has no spread: low and high are nan. The limits lie symmetrically and
+    know no bounds: that of a gap may be below 0. Tasks weigh by their numbers of scores.
 
     Raises: PgbenchError if there is no task, a task without a score, or one that is not finite.
     """

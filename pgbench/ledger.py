@@ -297,4 +297,5 @@ def _append(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
     write_bytes(path, text.encode())
     heads = path.parent / HEADS
     known = read_json(heads) if heads.exists() else {}
-    write_json(heads, {**known, path.name: [text.count("\n"), prev]})
+    now = {**known, path.name: [text.count("\n"), prev]}
+    write_json(heads, dict(sorted(now.items())))

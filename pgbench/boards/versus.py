@@ -55,8 +55,9 @@ def choose_track(suite: Suite, name: str | None, words: Iterable[str]) -> Track:
 
 
 def narrowed(suite: Suite, track: Track, entries: Sequence[Entry]) -> Suite:
-    """The suite with this track and these entries alone."""
-    return replace(suite, tracks=(replace(track, entries=tuple(entries)),))
+    """The suite with this track and these entries alone, whoever chose their settings."""
+    tracks = (replace(track, entries=tuple(entries)),)
+    return replace(suite, tracks=tracks, tuning=(*suite.tuning, "free"))
 
 
 def paragraph(model: Mapping[str, Any], a: str, b: str) -> str:

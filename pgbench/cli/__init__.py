@@ -25,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-from pgbench.cli import audit, bench, board, catalogue, claims, run, tools  # noqa: E402
+from pgbench.cli import audit, bench, board, catalogue, claims, run, tools, tune  # noqa: E402
 
-for module in (run, bench, board, audit, claims, catalogue, tools):
+for module in (run, bench, board, audit, claims, tune, catalogue, tools):
     module.add_to(app)

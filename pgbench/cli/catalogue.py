@@ -11,6 +11,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pgbench.bench.suite import Suite
     from pgbench.registry import AlgoSpec, EnvSpec
 
 KINDS = ("algos", "envs", "suites")
@@ -55,10 +56,15 @@ def list_(
             for s in envs
         ]
     elif kind == "suites":
-        files = sorted((root / "suites").glob("*.toml"))
-        data = [{"suite": file.stem, "file": str(file)} for file in files]
-        head = ("suite", "file")
-        rows = [(file.stem, str(file)) for file in files]
+        from pgbench.bench.suite import read_suite
+
+        suites = [read_suite(file) for file in sorted((root / "suites").glob("*.toml"))]
+        data = [_suite_json(suite) for suite in suites]
+        head = ("suite", "runs", "title: tracks")
+        rows = [
+            (s.name, str(d["runs"]), f"{s.title}: {', '.join(t.name for t in s.tracks)}")
+            for s, d in zip(suites, data, strict=True)
+        ]
     else:
         raise unknown("kind", kind, KINDS, f"take {', '.join(KINDS)}")
     if as_json:
@@ -111,6 +117,25 @@ def _env_json(spec: EnvSpec) -> dict[str, Any]:
         "summary": spec.summary,
         "extra": spec.extra,
         "origin": spec.origin,
+    }
+
+
+def _suite_json(suite: Suite) -> dict[str, Any]:
+    return {
+        "suite": suite.name,
+        "title": suite.title,
+        "about": suite.about,
+        "runs": sum(1 for _ in suite.cells()),
+        "tracks": [
+            {
+                "track": track.name,
+                "budget": track.budget,
+                "seeds": track.seeds,
+                "environments": list(track.environments),
+                "algorithms": [entry.label for entry in track.entries],
+            }
+            for track in suite.tracks
+        ],
     }
 
 

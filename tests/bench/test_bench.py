@@ -1,10 +1,13 @@
 """A real suite: killed and continued it gives the same results, whatever launches it."""
 
 import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -40,32 +43,51 @@ entry = [
 """
 
 
+def write_suite(where, budget=1024, limit=600, fingerprint=None, second="reinforce"):
+    path = where / "leaderboards/suites/tiny-v1.toml"
+    path.parent.mkdir(parents=True)
+    right = golden(find_env("inverted-pendulum"))
+    text = SUITE.format(golden=fingerprint or right, budget=budget, limit=limit, second=second)
+    path.write_text(text)
+    return where
+
+
 @pytest.fixture
 def place(tmp_path):
-    """Write the suite below a folder; returns that folder."""
-
-    def make(name="place", budget=1024, limit=600, fingerprint=None, second="reinforce"):
-        where = tmp_path / name
-        path = where / "leaderboards/suites/tiny-v1.toml"
-        path.parent.mkdir(parents=True)
-        right = golden(find_env("inverted-pendulum"))
-        path.write_text(
-            SUITE.format(golden=fingerprint or right, budget=budget, limit=limit, second=second)
-        )
-        return where
-
-    return make
+    """Write the suite below a folder of its own; returns that folder."""
+    return lambda **changes: write_suite(tmp_path / "place", **changes)
 
 
-def bench(where, *more, wait=True):
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A place where the suite ran to its end, undisturbed: (folder, output, errors)."""
+    where = write_suite(tmp_path_factory.mktemp("finished"))
+    out, err = start(where).communicate(timeout=300)
+    return where, out, err
+
+
+@pytest.fixture
+def whole(finished, tmp_path):
+    """A copy of it to work on."""
+    return Path(shutil.copytree(finished[0], tmp_path / "whole"))
+
+
+@pytest.fixture
+def pgbench(cli, monkeypatch):
+    """The command line in this process and that folder: (exit code, output, errors)."""
+
+    def run(where, *words):
+        monkeypatch.chdir(where)
+        return cli(*words)
+
+    return run
+
+
+def start(where, *more):
     words = [sys.executable, "-m", "pgbench", "bench", "tiny-v1", "--jobs", "2", *more]
-    process = subprocess.Popen(
+    return subprocess.Popen(
         words, cwd=where, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    if not wait:
-        return process
-    out, err = process.communicate(timeout=300)
-    return process.returncode, out, err
 
 
 def results(where):
@@ -87,30 +109,38 @@ def until(condition, seconds=120):
     raise AssertionError("it did not come")
 
 
-def test_a_killed_bench_goes_on_to_the_same_board(place):
-    """SIGKILL while runs are under way; the orphans are waited for, the rest is run."""
-    whole, killed = place("whole"), place("killed")
-    code, out, err = bench(whole)
-    assert code == 0, err
+def test_every_run_is_recorded_and_said(finished):
+    where, out, err = finished
     assert "4 of 4 runs recorded, 0 failed" in out
     assert "4/4" in err  # not a terminal: a line for each run
-    process = bench(killed, wait=False)
+    assert count(where) == 4
+
+
+def test_a_killed_bench_goes_on_to_the_same_board(place, finished, pgbench):
+    """SIGKILL while runs are under way; the orphans are waited for, the rest is run."""
+    killed = place()
+    process = start(killed)
     until(lambda: count(killed) >= 1)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert 1 <= count(killed) < 4
-    assert bench(killed)[0] == 0
+    assert pgbench(killed, "bench", "tiny-v1")[0] == 0
     assert count(killed) == 4
-    assert results(killed) == results(whole)
-    # Nothing is left to do, and doing nothing changes no byte of any file.
-    before = {p: p.read_bytes() for p in (killed / "leaderboards").rglob("*") if p.is_file()}
-    assert bench(killed)[0] == 0
+    assert results(killed) == results(finished[0])
+
+
+def test_nothing_left_to_do_changes_no_byte(whole, pgbench):
+    before = {p: p.read_bytes() for p in (whole / "leaderboards").rglob("*") if p.is_file()}
+    assert pgbench(whole, "bench", "tiny-v1")[0] == 0
     assert before == {p: p.read_bytes() for p in before}
+    shutil.rmtree(whole / "leaderboards/records")
+    assert pgbench(whole, "bench", "tiny-v1", "--collect")[0] == 0
+    assert {p: p.read_bytes() for p in before} == before  # the runs give the same records again
 
 
 def test_ctrl_c_saves_and_the_same_command_goes_on(place):
     where = place(budget=40_960)
-    process = bench(where, wait=False)
+    process = start(where)
     until(lambda: list(where.rglob("events.jsonl")))
     time.sleep(1)
     process.send_signal(signal.SIGINT)
@@ -121,9 +151,9 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(place):
     assert states <= {"interrupted", "finished"} and "interrupted" in states
 
 
-def test_a_run_over_its_time_is_a_failed_record(place):
+def test_a_run_over_its_time_is_a_failed_record(place, pgbench):
     where = place(budget=4_000_000, limit=2)
-    code, _, err = bench(where, "--seeds", "1", "--algo", "ppo")
+    code, _, err = pgbench(where, "bench", "tiny-v1", "--seeds", "1", "--algo", "ppo")
     assert code == 0, err
     (entry,) = read_board(where / "leaderboards/records/tiny-v1")
     assert entry.record["status"] == "failed"
@@ -133,8 +163,6 @@ def test_a_run_over_its_time_is_a_failed_record(place):
 
 def test_a_run_whose_process_dies_is_started_again_then_counted(place, tmp_path):
     """A launcher whose jobs are killed: three attempts, then a failed record."""
-    from pathlib import Path
-
     from pgbench.bench.launchers import make_launcher
     from pgbench.bench.schedule import Bench
     from pgbench.bench.suite import find_suite
@@ -151,8 +179,6 @@ def test_a_run_whose_process_dies_is_started_again_then_counted(place, tmp_path)
             folder = Path(str(log).removesuffix(".log"))
             until(lambda: (folder / "run.json").exists())
             time.sleep(0.2)
-            import os
-
             os.kill(int(handle.where.split()[-1]), signal.SIGKILL)
             return handle
 
@@ -174,9 +200,9 @@ def test_a_run_whose_process_dies_is_started_again_then_counted(place, tmp_path)
     assert entry.record["result"]["failure"] == "killed"
 
 
-def test_dry_run_and_selection(place):
+def test_dry_run_and_selection(place, pgbench):
     where = place()
-    code, out, _ = bench(where, "--dry-run", "--seeds", "1")
+    code, out, _ = pgbench(where, "bench", "tiny-v1", "--dry-run", "--seeds", "1")
     assert code == 0 and "2 of 2 runs are missing" in out
     assert not (where / "runs").exists() and count(where) == 0
 
@@ -193,62 +219,60 @@ def test_dry_run_and_selection(place):
         (("--option", "x"), {}, "--option takes key=value"),
     ],
 )
-def test_bad_input_is_one_line_and_nothing_is_written(place, words, changes, complaint):
+def test_bad_input_is_one_line_and_nothing_is_written(place, pgbench, words, changes, complaint):
     where = place(**changes)
-    code, _, err = bench(where, *words)
+    code, _, err = pgbench(where, "bench", "tiny-v1", *words)
     assert code == 2 and complaint in err
     assert err.count("\n") == 1
     assert not (where / "runs").exists() and count(where) == 0
 
 
-def test_an_unknown_suite(tmp_path):
-    code, _, err = bench(tmp_path)
+def test_an_unknown_suite(tmp_path, pgbench):
+    code, _, err = pgbench(tmp_path, "bench", "tiny-v1")
     assert (code, err.count("\n")) == (2, 1) and "unknown suite 'tiny-v1'" in err
 
 
-def test_reproduce_verify_and_compare(place):
-    where = place()
-    assert bench(where)[0] == 0
-
-    def pgbench(*words):
-        done = subprocess.run(
-            [sys.executable, "-m", "pgbench", *words], cwd=where, capture_output=True, text=True
-        )
-        return done.returncode, done.stdout, done.stderr
-
-    entry = read_board(where / "leaderboards/records/tiny-v1")[0]
-    code, out, err = pgbench("reproduce", entry.id[:10], "--board", "tiny-v1")
-    assert code == 0 and "verified: bit-equal" in out, err
-    code, out, _ = pgbench("verify", "tiny-v1", "--rerun", "1")
-    assert code == 0 and "verified" in out and "DIFFERS" not in out
-    (where / "leaderboards/tiny-v1.csv").write_text("rank\n")
-    code, out, _ = pgbench("verify", "tiny-v1")
-    assert code == 1 and "tiny-v1.csv: DIFFERS" in out
-    code, out, err = pgbench("compare", "ppo", "second", "--board", "tiny-v1")
-    assert code == 0 and "A run of ppo" in out and "Verdict:" in out, err
+def test_reproduce_and_verify(whole, pgbench):
+    entry = read_board(whole / "leaderboards/records/tiny-v1")[0]
     code, out, err = pgbench(
-        "compare", "ppo", "second", "--board", "tiny-v1", "--set", "horizon=256",
-        "--set", "num_envs=2", "--set", "lr=1e-3",
-    )  # fmt: skip
+        whole, "reproduce", entry.id[:10], "--board", "tiny-v1", "--runs", "again"
+    )
+    assert code == 0 and "verified: bit-equal" in out, err
+    code, out, _ = pgbench(whole, "verify", "tiny-v1", "--rerun", "1")
+    assert code == 0 and "verified" in out and "DIFFERS" not in out
+    (whole / "leaderboards/tiny-v1.csv").write_text("rank\n")
+    code, out, _ = pgbench(whole, "verify", "tiny-v1")
+    assert code == 1 and "tiny-v1.csv: DIFFERS" in out
+    code, _, err = pgbench(whole, "reproduce", "zzz", "--board", "tiny-v1")
+    assert code == 2 and "no record whose id begins with 'zzz'" in err
+    code, _, err = pgbench(whole, "verify", "tony-v1")
+    assert (code, err.count("\n")) == (2, 1) and "there is no board tony-v1" in err
+
+
+def test_compare_runs_what_is_missing(whole, pgbench):
+    compare = ("compare", "ppo", "second", "--board", "tiny-v1")
+    code, out, err = pgbench(whole, *compare)
+    assert code == 0 and "A run of ppo" in out and "Verdict:" in out, err
+    settings = ("--set", "horizon=256", "--set", "num_envs=2", "--set", "lr=1e-3")
+    code, out, err = pgbench(whole, *compare, *settings)
     assert code == 0 and "lr=0.001" in out and "2 of 4 runs are missing" in err, err
+    code, again, err = pgbench(whole, *compare, *settings)
+    assert (code, again) == (0, out) and "missing" not in err
     for words, complaint in (
-        (("reproduce", "zzz", "--board", "tiny-v1"), "no record whose id begins with 'zzz'"),
-        (("compare", "ppo", "ppo", "--board", "tiny-v1"), "there is nothing to compare"),
-        (("compare", "ppo", "sec", "--board", "tiny-v1"), "unknown algorithm 'sec'"),
-        (("verify", "tony-v1"), "there is no board tony-v1"),
+        (("ppo", "ppo"), "there is nothing to compare"),
+        (("ppo", "sec"), "unknown algorithm 'sec'"),
+        (("ppo", "second", "--track", "shrt"), "did you mean short?"),
     ):
-        code, _, err = pgbench(*words)
+        code, _, err = pgbench(whole, "compare", *words, "--board", "tiny-v1")
         assert (code, err.count("\n")) == (2, 1) and complaint in err, err
 
 
-def test_a_forged_record_is_found_by_running_it_again(place):
+def test_a_forged_record_is_found_by_running_it_again(whole, pgbench):
     """Every digit agrees with every other, yet the run never gave them."""
     from pgbench.config import canonical
     from pgbench.record import record_id
 
-    where = place()
-    assert bench(where)[0] == 0
-    path = where / "leaderboards/records/tiny-v1/ppo.jsonl"
+    path = whole / "leaderboards/records/tiny-v1/ppo.jsonl"
     lines, prev = [], None
     for line in path.read_text().splitlines():
         record = json.loads(line)
@@ -262,19 +286,15 @@ def test_a_forged_record_is_found_by_running_it_again(place):
     path.write_text("".join(lines))
     (path.parent / "_heads.json").unlink()
     (entry, *_) = read_board(path.parent)
-    done = subprocess.run(
-        [sys.executable, "-m", "pgbench", "reproduce", entry.id, "--board", "tiny-v1"],
-        cwd=where, capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 1
-    assert "final" in done.stdout and ("disputed" in done.stdout or "undecided" in done.stdout)
+    code, out, _ = pgbench(whole, "reproduce", entry.id, "--board", "tiny-v1", "--runs", "again")
+    assert code == 1
+    assert "final" in out and ("disputed" in out or "undecided" in out)
 
 
 @pytest.mark.slow
-def test_ray_runs_a_suite_to_the_same_results(place):
+def test_ray_runs_a_suite_to_the_same_results(place, finished, pgbench):
     pytest.importorskip("ray")
-    local, cluster = place("local"), place("cluster")
-    assert bench(local)[0] == 0
-    code, _, err = bench(cluster, "--launcher", "ray")
+    cluster = place()
+    code, _, err = pgbench(cluster, "bench", "tiny-v1", "--jobs", "2", "--launcher", "ray")
     assert code == 0, err
-    assert results(cluster) == results(local)
+    assert results(cluster) == results(finished[0])

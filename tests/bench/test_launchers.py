@@ -39,7 +39,7 @@ def python(code, *words):
     return [sys.executable, "-c", code, *map(str, words)]
 
 
-def ended(handle, limit=90.0):
+def ended(handle, limit=200.0):
     """The exit code."""
     before = time.monotonic()
     while (code := handle.poll()) is None:
@@ -48,10 +48,10 @@ def ended(handle, limit=90.0):
     return code
 
 
-def began(log, handle=None, limit=60.0):
+def began(log, handle=None, limit=200.0):
     """The process number that the job wrote."""
     before = time.monotonic()
-    while not (log.exists() and "began" in log.read_text().partition("\n")[0]):
+    while not (log.exists() and "\n" in log.read_text()):
         assert time.monotonic() - before < limit, "the job did not begin"
         if handle:
             handle.poll()
@@ -73,7 +73,7 @@ def gone(pid, limit=10.0):
         time.sleep(0.02)
 
 
-def exercise(launcher, folder):
+def exercise(launcher, folder, threads=1):
     """What every launcher owes to the bench."""
     logs = folder / "logs"
     codes = (0, 1, 2, 130)
@@ -82,7 +82,7 @@ def exercise(launcher, folder):
     text = (logs / "codes").read_text()
     assert text.count("began") == 4 and text.count("ended") == 4  # both streams, added
 
-    asked = launcher.submit(job(60, 0), logs / "asked")
+    asked = launcher.submit(job(600, 0), logs / "asked")
     began(logs / "asked", asked)
     assert asked.poll() is None
     asked.stop()
@@ -91,7 +91,7 @@ def exercise(launcher, folder):
     asked.stop()
     assert (logs / "asked").read_text().count("asked to stop") == 1
 
-    killed = launcher.submit(job(60, 0), logs / "killed")
+    killed = launcher.submit(job(600, 0), logs / "killed")
     os.kill(began(logs / "killed", killed), signal.SIGKILL)
     assert ended(killed) == -signal.SIGKILL
     assert killed.poll() == -signal.SIGKILL  # still
@@ -108,7 +108,7 @@ def exercise(launcher, folder):
 
     here = "import os; print(os.getcwd(), os.environ['OMP_NUM_THREADS'])"
     assert ended(launcher.submit(python(here), logs / "here")) == 0
-    assert (logs / "here").read_text().split() == [os.getcwd(), "1"]
+    assert (logs / "here").read_text().split() == [os.getcwd(), str(threads)]
 
 
 @pytest.fixture
@@ -197,7 +197,7 @@ def test_missing_package(name, package, monkeypatch):
 
 
 def test_guard_passes_one_sigterm_whatever_asks(tmp_path):
-    process = worker.start(job(60, 0), tmp_path / "log", tmp_path)
+    process = worker.start(job(600, 0), tmp_path / "log", tmp_path)
     began(tmp_path / "log")
     for number in (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
         process.send_signal(number)
@@ -230,7 +230,7 @@ def test_a_job_saves_and_stops_when_its_worker_dies(generations, tmp_path):
         "threads = [threading.Thread(target=f) for f in (run, threading.Event().wait)]\n"
         "[thread.start() for thread in threads]"
     )
-    process = subprocess.Popen(python(start, tmp_path, *job(60, 0)))
+    process = subprocess.Popen(python(start, tmp_path, *job(600, 0)))
     pid = began(tmp_path / "log")
     victim = pid
     for _ in range(generations):
@@ -246,15 +246,18 @@ def test_a_job_saves_and_stops_when_its_worker_dies(generations, tmp_path):
 # ----- SLURM
 
 
-def test_slurm_on_this_machine(tmp_path, one_thread):
+def test_slurm_on_this_machine(tmp_path, one_thread, monkeypatch):
     pytest.importorskip("submitit")
+    from pgbench.bench.launchers import slurm
+
+    monkeypatch.setattr(slurm, "REPEAT_EVERY_S", 0.5)
     launcher = make_launcher("slurm", options={"cluster": "local"})
     assert launcher.slots == 64
     exercise(launcher, tmp_path)
     assert (tmp_path / "logs" / ".submitit").is_dir()
 
     log = tmp_path / "logs" / "lost"
-    handle = launcher.submit(job(60, 0), log)
+    handle = launcher.submit(job(600, 0), log)
     pid = began(log, handle)
     assert handle.where.startswith("local ")
     os.kill(parent(parent(pid)), signal.SIGKILL)  # job, guard, worker
@@ -262,7 +265,7 @@ def test_slurm_on_this_machine(tmp_path, one_thread):
     assert "pgbench: the worker was lost" in log.read_text()
     gone(pid)
 
-    early = launcher.submit(job(60, 0), tmp_path / "logs" / "early")
+    early = launcher.submit(job(600, 0), tmp_path / "logs" / "early")
     early.stop()
     assert ended(early) == 130
 
@@ -323,15 +326,15 @@ def test_slurm(tmp_path, one_thread, monkeypatch):
     exercise(launcher, tmp_path)
 
     log = tmp_path / "logs" / "lost"
-    handle = launcher.submit(job(60, 0), log)
+    handle = launcher.submit(job(600, 0), log)
     pid = began(log, handle)
     os.kill(parent(parent(pid)), signal.SIGKILL)
     assert ended(handle) == worker.LOST
 
     held = make_launcher("slurm", options={"cpus_per_task": str(os.cpu_count())})
-    busy = held.submit(job(60, 0), tmp_path / "logs" / "busy")
+    busy = held.submit(job(600, 0), tmp_path / "logs" / "busy")
     began(tmp_path / "logs" / "busy", busy)
-    waits = held.submit(job(60, 0), tmp_path / "logs" / "waits")
+    waits = held.submit(job(600, 0), tmp_path / "logs" / "waits")
     waits.stop()
     assert ended(waits) == 130
     busy.stop()
@@ -379,7 +382,7 @@ def test_ray_refused(arguments, message):
 
 
 def in_a_fresh_process(test):
-    """Ray reads its settings once a process: a token of this test's own, none in the home folder."""
+    """Ray reads its settings once a process: here a token of this test, none of the home folder."""
 
     @functools.wraps(test)
     def run(**fixtures):
@@ -412,7 +415,7 @@ def ray_node(*words):
         yield process
     finally:
         process.terminate()
-        process.wait(60)
+        process.wait(120)
 
 
 def head(port, cpus):
@@ -424,7 +427,7 @@ def head(port, cpus):
 
 def connect(port, **arguments):
     """A launcher on the cluster that is just starting there."""
-    for _ in range(20):
+    for _ in range(60):
         with contextlib.suppress(PgbenchError):
             return make_launcher("ray", address=f"127.0.0.1:{port}", **arguments)
         time.sleep(1)
@@ -442,7 +445,7 @@ def test_ray_cluster_of_the_bench(tmp_path, one_thread, capfd):
         exercise(launcher, tmp_path)
 
         log = tmp_path / "logs" / "lost"
-        handle = launcher.submit(job(60, 0), log)
+        handle = launcher.submit(job(600, 0), log)
         pid = began(log)
         assert handle.where.startswith("node ")
         os.kill(parent(parent(pid)), signal.SIGKILL)  # job, guard, Ray's worker
@@ -451,10 +454,10 @@ def test_ray_cluster_of_the_bench(tmp_path, one_thread, capfd):
         gone(pid)
         assert log.read_text().count("asked to stop") == 1
 
-        busy = [launcher.submit(job(60, 0), tmp_path / f"busy{i}") for i in range(2)]
+        busy = [launcher.submit(job(600, 0), tmp_path / f"busy{i}") for i in range(2)]
         for i in range(2):
             began(tmp_path / f"busy{i}")
-        waits = launcher.submit(job(60, 0), tmp_path / "waits")
+        waits = launcher.submit(job(600, 0), tmp_path / "waits")
         assert waits.where == "queued"
         for handle in (waits, *busy):
             handle.stop()
@@ -475,7 +478,7 @@ def test_ray_cluster_at_an_address(tmp_path, one_thread, monkeypatch):
         launcher = connect(port, options={"num_cpus": "2"})
         try:
             assert launcher.slots == 2
-            exercise(launcher, tmp_path)
+            exercise(launcher, tmp_path, threads=2)  # Ray: as many as CPUs
         finally:
             launcher.close()
         with pytest.raises(PgbenchError, match="a job asks for 1 CPU, 1 GPU, the Ray cluster has"):
@@ -491,10 +494,12 @@ def test_ray_cluster_at_an_address(tmp_path, one_thread, monkeypatch):
 @in_a_fresh_process
 def test_ray_loses_a_node(tmp_path):
     port, log = closed_port(), tmp_path / "log"
-    with head(port, cpus=0), ray_node(f"--address=127.0.0.1:{port}", "--num-cpus=1") as node:
+    with head(port, cpus=0), contextlib.ExitStack() as nodes:
         launcher = connect(port, jobs=1)
         try:
+            node = nodes.enter_context(ray_node(f"--address=127.0.0.1:{port}", "--num-cpus=1"))
             handle = launcher.submit(job(600, 0), log)
+            assert handle.where == "queued"
             began(log)
             children = Path(f"/proc/{node.pid}/task/{node.pid}/children").read_text().split()
             for child in map(int, children):
@@ -510,6 +515,6 @@ def test_something_else_at_the_address():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = f"127.0.0.1:{listener.getsockname()[1]}"
         before = time.monotonic()
-        with pytest.raises(PgbenchError, match=f"Ray cluster at {address}: no answer within 12 s$"):
+        with pytest.raises(PgbenchError, match=f"Ray cluster at {address}: no answer within 20 s$"):
             make_launcher("ray", address=address)
-        assert time.monotonic() - before < 20
+        assert time.monotonic() - before < 40

@@ -301,7 +301,6 @@ def test_ten_thousand_records(sample_model, show):
     page.reload()
     page.wait_for_selector("html[data-ready]")
     page.evaluate("new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
-    print("SPENT", before, spent())
     assert 0.05 < spent() - before < 3
     page.locator("svg.seeds a").first.click()
     assert page.locator("dialog").is_visible()

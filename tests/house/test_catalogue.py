@@ -58,11 +58,15 @@ def test_lists_fit_and_name_everything(cli, columns, kind):
     assert len(json.loads(cli("list", kind, "--json")[1])) == len(specs)
 
 
-def test_suites(cli, tmp_path):
+def test_suites(cli, suite_file):
     assert cli("list", "suites")[1] == "there are no suites in leaderboards/suites yet\n"
-    (tmp_path / "leaderboards/suites").mkdir(parents=True)
-    (tmp_path / "leaderboards/suites/control-small.toml").write_text("")
-    assert "control-small" in cli("list", "suites")[1]
+    path = suite_file()
+    assert "toy-v1    13  Toys: long, short" in cli("list", "suites")[1]
+    (found,) = json.loads(cli("list", "suites", "--json")[1])
+    assert (found["suite"], found["runs"]) == ("toy-v1", 13)
+    path.write_text("name = 1")
+    code, _, err = cli("list", "suites")
+    assert (code, err.count("\n")) == (2, 1) and "toy-v1.toml: name must be a text" in err
     code, _, err = cli("list", "env")
     assert (code, err) == (2, "pgbench: unknown kind 'env'; did you mean envs?\n")
 

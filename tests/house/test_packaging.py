@@ -70,7 +70,10 @@ def test_wheel_holds_every_module_and_nothing_else(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {name for name in names if name.endswith(".py")} == expected
     rest = {name for name in names if not name.endswith(".py") and ".dist-info/" not in name}
-    assert rest == {"pgbench/py.typed"}
+    page = ROOT / "pgbench/boards/page"
+    files = (file for file in page.rglob("*") if file.suffix in (".html", ".css", ".js"))
+    data = {f"pgbench/boards/page/{file.relative_to(page)}" for file in files}
+    assert rest == {*data, "pgbench/py.typed", "pgbench/baselines/papers.bib"}
 
 
 PROBE = """

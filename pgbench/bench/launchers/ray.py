@@ -20,7 +20,7 @@ from pgbench.errors import PgbenchError
 from .worker import STOPPED, lost, start
 
 OPTIONS = ("num_cpus", "num_gpus")  # of one job
-ACCEPT_S, ANSWER_S = 3.0, 12.0  # how long a cluster may take to accept a connection, to answer
+ACCEPT_S, ANSWER_S = 3.0, 20.0  # how long a cluster may take to accept a connection, to answer
 QUIET: dict[str, Any] = {"logging_level": "error", "log_to_driver": False}
 # Where something else listens, ray.init tries for minutes: a process that can end tries first.
 PROBE = "import ray, sys; ray.init(sys.argv[1], logging_level='error', log_to_driver=False)"
@@ -46,7 +46,7 @@ class RayLauncher:
         has = api.cluster_resources()
         needs = {"CPU": cpus, "GPU": gpus}
         room = min(int(has.get(kind, 0.0) // need) for kind, need in needs.items() if need)
-        if room < 1:
+        if room < 1 and (jobs is None or address is None):  # else it may grow on demand
             self.close()
             wants = ", ".join(f"{need:g} {kind}" for kind, need in needs.items() if need)
             there = ", ".join(f"{has.get(kind, 0.0):g} {kind}" for kind in needs)
@@ -172,7 +172,7 @@ def _connect(address: str) -> None:
         elif isinstance(error, subprocess.TimeoutExpired):
             why = f"no answer within {ANSWER_S:.0f} s"
         else:
-            why = (said or " ".join(str(error).split())).splitlines()[-1]
+            why = (said or " ".join(str(error).split()) or type(error).__name__).splitlines()[-1]
         raise PgbenchError(f"cannot use the Ray cluster at {address}: {why}") from error
 
 

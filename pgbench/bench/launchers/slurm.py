@@ -24,7 +24,7 @@ IN_FLIGHT = 64
 DAY_MIN = 24 * 60  # submitit always sets a limit: 5 minutes if nobody says
 LIST_EVERY_S, STOPPING_EVERY_S = 30.0, 2.0  # squeue is asked so often
 GRACE_S = 60.0  # for the result of a job that left the queue to appear on a network file system
-REPEAT_EVERY_S = 10.0  # the request to stop
+REPEAT_EVERY_S = 5.0  # the request to stop
 
 
 class SlurmLauncher:

@@ -53,7 +53,7 @@ def header(view: View) -> Html:
     ]
     terms = [element("div", element("dt", name), element("dd", text)) for name, text in facts]
     parts = [
-        element("p", f"Leaderboard {model['board']}", class_="over"),
+        element("p", f"Leaderboard {model['board']}, rules {model['rules']}", class_="over"),
         element("h1", model["title"]),
         element("p", model["about"], class_="about"),
         element("dl", *terms, class_="facts"),

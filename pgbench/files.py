@@ -12,6 +12,8 @@ from typing import Any
 
 from pgbench.errors import PgbenchError
 
+HELD = "another process is working in"
+
 
 def write_bytes(path: Path, data: bytes | memoryview) -> None:
     """Replace `path` by `data`: a reader sees the old or the new file, never a part.
@@ -140,9 +142,7 @@ def only_process(folder: Path) -> Iterator[None]:
         except ImportError:  # not a POSIX system: no lock to be had
             pass
         except BlockingIOError as error:
-            raise PgbenchError(
-                f"another process is working in {folder}; wait for it to end"
-            ) from error
+            raise PgbenchError(f"{HELD} {folder}; wait for it to end") from error
         for leftover in folder.rglob(".*.tmp"):  # of a write that a kill cut off
             leftover.unlink(missing_ok=True)
         yield

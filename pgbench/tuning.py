@@ -288,7 +288,10 @@ def _best(study: Mapping[str, Any]) -> Any:
 
 
 def best_toml(study: Mapping[str, Any]) -> str:
-    """The chosen setting as a file for `pgbench run --config`, with where it comes from."""
+    """The chosen setting as a file for `pgbench run --config`, with where it comes from.
+
+    Its `[tuning]` table is what records of such runs say about how their settings were found.
+    """
     best, tuning = study["best"], study["tuning"]
     seeds = study["studies"][best["study"]]["seeds"]
     head = [
@@ -302,8 +305,11 @@ def best_toml(study: Mapping[str, Any]) -> str:
         f"score   {best['score']:.6g} ({tuning['metric']}); the defaults: "
         f"{best['defaults_score']:.6g}",
     ]
-    lines = [f"{as_key(key)} = {as_toml(value)}" for key, value in best["settings"].items()]
-    return "\n".join([*(f"# {line}" for line in head), "", *lines]) + "\n"
+    lines = [f"# {line}" for line in head]
+    for name, table in (("config", best["settings"]), ("tuning", tuning)):
+        lines += ["", f"[{name}]"]
+        lines += [f"{as_key(key)} = {as_toml(value)}" for key, value in table.items()]
+    return "\n".join(lines) + "\n"
 
 
 def span(numbers: Sequence[int]) -> str:

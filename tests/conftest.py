@@ -171,7 +171,7 @@ entry = [{ algo = "ppo" }]
 
 @pytest.fixture
 def suite_file(tmp_path):
-    """Write a suite of two toy environments, `leaderboards/suites/toy-v1.toml`; returns its path."""
+    """Write a suite of two toy environments, `leaderboards/suites/toy-v1.toml`; its path."""
 
     def write(text=SUITE, name="toy-v1"):
         path = tmp_path / "leaderboards/suites" / f"{name}.toml"

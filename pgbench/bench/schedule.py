@@ -21,7 +21,7 @@ from pgbench.bench.launchers import Handle, Launcher
 from pgbench.bench.suite import Cell, Suite
 from pgbench.config import digest
 from pgbench.errors import PgbenchError
-from pgbench.files import is_held, only_process, write_json
+from pgbench.files import HELD, is_held, only_process, write_json
 from pgbench.fingerprint import golden
 from pgbench.record import read_run, record_id
 from pgbench.registry import find_env
@@ -210,6 +210,9 @@ class Bench:
             self._record(task, record)
         elif code == 130:
             task.state = "stopped" if self.stopping else "queued"
+        elif code == 2 and HELD in _last_line(task):
+            # A run that an earlier bench had just started took its folder first: wait for it.
+            task.state, task.starts = "queued", task.starts - 1
         elif code == 2:
             task.state, task.note = "refused", _last_line(task)
         elif self.stopping:

@@ -23,8 +23,8 @@ named beside it. This page is made by `pgbench claims` from those files and the 
 VERDICTS = """\
 - **reproduced**: every check that the claim needs is supported. **not reproduced**: a check that \
 can refute it is contradicted. **inconclusive**: neither; the intervals are too wide to tell. \
-While runs are missing there is no other verdict than "not reproduced": what one check with all its \
-runs refutes, no later run takes back.
+While runs are missing there is no other verdict than "not reproduced": what one check with all \
+its runs refutes, no later run takes back.
 - A check is **supported** where the 95% interval of the difference lies wholly inside the region \
 that its kind names, in every environment (or in as many as it asks for: partial conjunction, \
 p at most 0.025), and **contradicted** where it lies wholly outside in one (or in so many that \

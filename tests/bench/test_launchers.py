@@ -407,10 +407,11 @@ def in_a_fresh_process(test):
 
 
 @contextlib.contextmanager
-def ray_node(*words):
+def ray_node(log, *words):
     """A real node, as a person starts one."""
     program = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *words]
-    process = subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with open(log, "w") as file:
+        process = subprocess.Popen(program, stdout=file, stderr=subprocess.STDOUT)
     try:
         yield process
     finally:
@@ -418,20 +419,22 @@ def ray_node(*words):
         process.wait(120)
 
 
-def head(port, cpus):
+def head(folder, port, cpus):
     return ray_node(
-        *("--head", f"--port={port}", f"--num-cpus={cpus}", "--include-dashboard=false"),
-        f"--ray-client-server-port={closed_port()}",
+        *(folder / "head", "--head", f"--port={port}", f"--num-cpus={cpus}"),
+        *("--include-dashboard=false", f"--ray-client-server-port={closed_port()}"),
     )
 
 
-def connect(port, **arguments):
+def connect(folder, port, **arguments):
     """A launcher on the cluster that is just starting there."""
     for _ in range(60):
-        with contextlib.suppress(PgbenchError):
+        try:
             return make_launcher("ray", address=f"127.0.0.1:{port}", **arguments)
-        time.sleep(1)
-    raise AssertionError("the cluster did not start")
+        except PgbenchError as error:
+            said = error
+            time.sleep(1)
+    raise AssertionError(f"{said}; the node said: {(folder / 'head').read_text()}")
 
 
 @pytest.mark.slow
@@ -474,8 +477,8 @@ def test_ray_cluster_of_the_bench(tmp_path, one_thread, capfd):
 @in_a_fresh_process
 def test_ray_cluster_at_an_address(tmp_path, one_thread, monkeypatch):
     port = closed_port()
-    with head(port, cpus=4) as node:
-        launcher = connect(port, options={"num_cpus": "2"})
+    with head(tmp_path, port, cpus=4) as node:
+        launcher = connect(tmp_path, port, options={"num_cpus": "2"})
         try:
             assert launcher.slots == 2
             exercise(launcher, tmp_path, threads=2)  # Ray: as many as CPUs
@@ -494,10 +497,12 @@ def test_ray_cluster_at_an_address(tmp_path, one_thread, monkeypatch):
 @in_a_fresh_process
 def test_ray_loses_a_node(tmp_path):
     port, log = closed_port(), tmp_path / "log"
-    with head(port, cpus=0), contextlib.ExitStack() as nodes:
-        launcher = connect(port, jobs=1)
+    with head(tmp_path, port, cpus=0), contextlib.ExitStack() as nodes:
+        launcher = connect(tmp_path, port, jobs=1)
         try:
-            node = nodes.enter_context(ray_node(f"--address=127.0.0.1:{port}", "--num-cpus=1"))
+            node = nodes.enter_context(
+                ray_node(tmp_path / "node", f"--address=127.0.0.1:{port}", "--num-cpus=1")
+            )
             handle = launcher.submit(job(600, 0), log)
             assert handle.where == "queued"
             began(log)

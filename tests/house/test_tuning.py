@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pgbench.config import digest, read_toml
+from pgbench.config import digest, read_toml, read_tuning
 from pgbench.errors import PgbenchError
 from pgbench.files import only_process
 from pgbench.plan import Protocol, make_plan
@@ -23,13 +23,6 @@ from pgbench.tuning_space import Choices, Range, read_space, table_of
 
 optuna = pytest.importorskip("optuna")
 
-# Adds the command where the command line does not list it.
-HOOK = (
-    "from pgbench import cli\nfrom pgbench.cli import tune\n"
-    "if 'tune' not in [c.callback.__name__ for c in cli.app.registered_commands]:\n"
-    "    tune.add_to(cli.app)\n"
-)
-exec(HOOK)
 TINY = [
     *("tune --algo ppo --env inverted-pendulum --budget 512 --episodes 2".split()),
     *("--set horizon=256 --set num_envs=2 --set hidden=8,8".split()),
@@ -299,6 +292,7 @@ def test_the_best_setting_is_a_config_of_run(tmp_path):
         plan = make_plan("sac", "pendulum", settings=read_toml(str(tmp_path / "best.toml")))
         assert plan.config == tuning.plan(tuning.points(0)[winner]).config
         assert plan.env_kwargs == {"g": 9.5} and plan.purpose == "board"
+        assert read_tuning(str(tmp_path / "best.toml")) == study["tuning"]
     text = (tmp_path / "best.toml").read_text()
     assert tuning.digest in text and tuning.space_hash in text and "tuning seeds 0" in text
 
@@ -410,6 +404,7 @@ def test_a_study_from_the_command_line_to_a_run_with_its_best(cli, tmp_path):
     record = json.loads(out)
     assert record["algorithm"]["config"]["lr"] == study["best"]["params"]["lr"]
     assert record["identity"]["purpose"] == "board"
+    assert record["protocol"]["tuning"] == study["tuning"]
 
     (folder / "study.json").write_text('{"study": "x"}')
     code, _, err = cli(*words)
@@ -447,9 +442,8 @@ def start():
 
     def go(runs, *more):
         words = [*TINY, *more, "--runs", runs]
-        script = HOOK + "from pgbench.__main__ import main\nmain()"
         process = subprocess.Popen(
-            [sys.executable, "-c", script, *map(str, words)],
+            [sys.executable, "-m", "pgbench", *map(str, words)],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         begun.append(process)

@@ -24,6 +24,7 @@ from pgbench.statistics import (
 REPLICATIONS = 10_000
 ALL_PAIRS = 16  # rows; above, pairs are made with the first row alone
 TAUS = 41
+LEAST = 3  # runs that an interval is shown from
 TEST = (
     "Means over seeds carry t intervals; figures across environments are of normalised scores "
     "(floor 0, reference 1) with stratified-bootstrap intervals corrected for few seeds. Rows "
@@ -231,8 +232,11 @@ def _curve(group: Group) -> list[dict[str, Any]]:
 
 
 def _with_interval(values: Sequence[float]) -> list[float | None]:
+    """Mean and t interval; none from two values: it would be 13 times as wide as they are apart."""
     if not values:
         return [None, None, None]
+    if len(values) < LEAST:
+        return [mean(values), None, None]
     return [mean(values), *(_number(x) for x in t_interval(values))]
 
 

@@ -111,7 +111,7 @@ class Run:
                 return record
             self._same_execution(record)
             self.golden = record["environment"]["golden"]
-        elif self.folder.exists() and any(p.name != ".lock" for p in self.folder.iterdir()):
+        elif self.folder.exists() and any(p.name[0] != "." for p in self.folder.iterdir()):
             raise PgbenchError(
                 f"{self.folder} has files but no run.json, so it cannot be trusted; "
                 "move it away or give --fresh"
@@ -150,10 +150,10 @@ class Run:
 
     def _train(self) -> dict[str, Any]:
         offset = self._resume() if self.checkpoint.exists() else 0
-        self.log = Log(self.folder, self.loop.steps, offset)
         self.began, self.cpu_began = time.monotonic(), time.process_time()
         self.saved_at, self.save_cost = self.began, 0.0
-        self._write("running")
+        self._write("running")  # first of all: without it a killed run's folder is not trusted
+        self.log = Log(self.folder, self.loop.steps, offset)
         self.progress.start(self.plan, self.loop.steps, self.loop.budget, bool(self.resumed))
         try:
             for phase in self.loop.phases():

@@ -12,7 +12,7 @@ import typer
 
 if TYPE_CHECKING:
     from pgbench.tuning import Tuning
-    from pgbench.tuning_search import Search
+    from pgbench.tuning.search import Search
 
 EXAMPLES = """\b
 Examples:
@@ -79,8 +79,8 @@ def tune(
     from pgbench.errors import PgbenchError
     from pgbench.plan import Protocol
     from pgbench.tuning import make_tuning, summary, write
-    from pgbench.tuning_journal import need_optuna
-    from pgbench.tuning_search import Search
+    from pgbench.tuning.journal import need_optuna
+    from pgbench.tuning.search import Search
 
     if not show_space:
         need_optuna()
@@ -93,7 +93,7 @@ def tune(
         protocol=Protocol(episodes=episodes), device=device,
     )  # fmt: skip
     if show_space:
-        from pgbench.tuning_space import show
+        from pgbench.tuning.space import show
 
         head = f"The space of {tuning.base.algo.name}, {tuning.space_hash[:12]}; for --space"
         typer.echo(show(tuning.space, tuning.base.config, head))

@@ -394,6 +394,8 @@ def in_a_fresh_process(test):
             "PGBENCH_TEST_OF_RAY": test.__name__,
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_raylet_start_wait_time_s": "200",  # a busy machine is not what is tested
         }
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "-q", "-m", "slow", f"{__file__}::{test.__name__}"],

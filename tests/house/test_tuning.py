@@ -19,7 +19,7 @@ from pgbench.files import only_process
 from pgbench.plan import Protocol, make_plan
 from pgbench.seeding import eval_seeds, train_seed
 from pgbench.tuning import best_toml, counted, floor_of, make_tuning, summary
-from pgbench.tuning_space import Choices, Range, read_space, table_of
+from pgbench.tuning.space import Choices, Range, read_space, table_of
 
 optuna = pytest.importorskip("optuna")
 
@@ -302,7 +302,7 @@ def test_the_best_setting_is_a_config_of_run(tmp_path):
 
 @pytest.fixture
 def journal(tmp_path):
-    from pgbench.tuning_journal import Journal
+    from pgbench.tuning.journal import Journal
 
     space = {"lr": Range(1e-4, 1e-2, "log"), "gamma": Range(0.9, 0.99, "1-x"),
              "hidden": Choices(([8], [16]))}  # fmt: skip

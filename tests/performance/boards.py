@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import resource
 import subprocess
 import sys
 import tempfile
@@ -75,9 +76,14 @@ def main() -> None:
         command = [sys.executable, "-m", "pgbench", "board", "big", "--root", place]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         seconds = time.perf_counter() - began
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
         page = (Path(place) / "big.html").stat().st_size / 2**20
     count = algos * ENVS * SEEDS
-    print(f"{count} records, {size:.0f} MiB: {seconds:.1f} s; the page has {page:.0f} MiB")
+    cpu = used.ru_utime + used.ru_stime
+    print(
+        f"{count} records, {size:.0f} MiB: {seconds:.1f} s ({cpu:.1f} s of processor time); "
+        f"the page has {page:.0f} MiB"
+    )
 
 
 if __name__ == "__main__":

@@ -38,8 +38,7 @@ class RayLauncher:
         if self.connected:
             with _well_behaved():
                 if address is None:
-                    count = math.ceil((jobs or os.cpu_count() or 1) * cpus)
-                    ray.init("local", num_cpus=max(count, 1), include_dashboard=False, **QUIET)
+                    _start(math.ceil((jobs or os.cpu_count() or 1) * cpus))
                 else:
                     _connect(address)
         api: Any = ray  # not all of it is typed
@@ -140,6 +139,17 @@ class RayHandle:
             self.ended = STOPPED
         elif self.ended is None:
             self.actor.stop.remote()
+
+
+def _start(cpus: int) -> None:
+    """A cluster on this machine, which ends with this process."""
+    import ray
+
+    try:
+        ray.init("local", num_cpus=cpus, include_dashboard=False, **QUIET)
+    except Exception as error:  # of that very type, where a node is slow to come up
+        why = " ".join(str(error).split()) or type(error).__name__
+        raise PgbenchError(f"Ray did not start on this machine: {why}") from error
 
 
 def _connect(address: str) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pgbench.config import canonical
 from pgbench.errors import PgbenchError
 from pgbench.files import write_bytes
-from pgbench.tuning_space import Choices, Range, Space
+from pgbench.tuning.space import Choices, Range, Space
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

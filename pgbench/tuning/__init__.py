@@ -24,8 +24,8 @@ from pgbench.errors import PgbenchError
 from pgbench.files import read_json, write_bytes, write_json
 from pgbench.plan import Plan, Protocol, make_plan
 from pgbench.statistics import mean, t_interval
-from pgbench.tuning_journal import Seed, draws
-from pgbench.tuning_space import (
+from pgbench.tuning.journal import Seed, draws
+from pgbench.tuning.space import (
     Space,
     as_key,
     as_toml,

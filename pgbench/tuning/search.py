@@ -24,7 +24,7 @@ from pgbench.files import is_held, only_process
 from pgbench.record import read_run
 from pgbench.statistics import mean
 from pgbench.tuning import Tuning, counted, floor_of, same_study
-from pgbench.tuning_journal import Journal, Seed
+from pgbench.tuning.journal import Journal, Seed
 
 if TYPE_CHECKING:
     from pgbench.plan import Plan

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import tomllib
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -14,6 +13,7 @@ from typing import Any
 
 from pgbench.errors import PgbenchError
 from pgbench.registry import unknown
+from pgbench.toml import read
 
 TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 
@@ -50,14 +50,7 @@ def parse_settings(items: Iterable[str], option: str = "--set") -> dict[str, str
 
 def read_toml(path: str) -> dict[str, Any]:
     """The settings of a TOML file: its top level, or its `[config]` table where it has one."""
-    try:
-        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise PgbenchError(f"there is no config file {path}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise PgbenchError(f"config file {path} is not valid TOML: {error}") from error
-    except OSError as error:
-        raise PgbenchError(f"config file {path} cannot be read: {error.strerror}") from error
+    table = read(Path(path), "config")
     inner = table.get("config", table)
     if not isinstance(inner, dict):
         raise PgbenchError(f"config file {path}: [config] must be a table")
@@ -66,8 +59,7 @@ def read_toml(path: str) -> dict[str, Any]:
 
 def read_tuning(path: str) -> dict[str, Any] | None:
     """How the settings of a TOML file were found: its `[tuning]` table; None without one."""
-    read_toml(path)  # complains where there is something to complain about
-    table = tomllib.loads(Path(path).read_text(encoding="utf-8")).get("tuning")
+    table = read(Path(path), "config").get("tuning")
     if table is None:
         return None
     if not isinstance(table, dict) or not {"class", "trials"} <= set(table):

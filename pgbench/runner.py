@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import math
 import shutil
-import signal
-import threading
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +27,7 @@ from pgbench.progress import Progress
 from pgbench.record import SCHEMA, read_run, record_id
 from pgbench.registry import resolve
 from pgbench.seeding import eval_seeds, train_seed
+from pgbench.signals import on_stop
 
 SAVE_AT_MOST = 0.02  # share of the run's time that checkpoints may take
 SAVE_AT_LEAST_S = 10.0  # but not more often than this
@@ -119,7 +116,7 @@ class Run:
         self.algorithm, self.env, self.loop = build(self.plan)
         try:
             self._same_environment()
-            with only_process(self.folder), self._signals():
+            with only_process(self.folder), on_stop(self._stop):
                 return self._train()
         finally:
             self.env.close()
@@ -273,26 +270,9 @@ class Run:
         write_json(self.folder / "run.json", record)
         return record
 
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        """The first Ctrl-C or SIGTERM stops after the present phase, the second at once."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def ask(number: int, frame: Any) -> None:
-            if self.stop:
-                raise KeyboardInterrupt
-            self.stop = True
-            self.progress.note("stopping after this phase; press Ctrl-C again to stop at once")
-
-        numbers = (signal.SIGINT, signal.SIGTERM)
-        before = [signal.signal(number, ask) for number in numbers]
-        try:
-            yield
-        finally:
-            for number, handler in zip(numbers, before, strict=True):
-                signal.signal(number, handler)
+    def _stop(self) -> None:
+        self.stop = True
+        self.progress.note("stopping after this phase; press Ctrl-C again to stop at once")
 
 
 def checksum(algorithm: Algorithm) -> str:

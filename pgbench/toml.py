@@ -10,20 +10,24 @@ from pgbench.errors import PgbenchError
 from pgbench.registry import unknown
 
 
-def read_table(path: Path, what: str, known: set[str]) -> Table:
-    """The top level of a TOML file (`what` it is, for errors); `known` are its fields.
+def read(path: Path, what: str) -> dict[str, Any]:
+    """The top level of a TOML file (`what` it is, for errors).
 
-    Raises: PgbenchError if it is missing, unreadable, no TOML, or has an unknown field.
+    Raises: PgbenchError if it is missing, unreadable or no TOML.
     """
     try:
-        value = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise PgbenchError(f"there is no {what} file {path}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise PgbenchError(f"{path}: not valid TOML: {error}") from error
+        raise PgbenchError(f"{what} file {path} is not valid TOML: {error}") from error
     except OSError as error:
-        raise PgbenchError(f"{path}: cannot be read: {error.strerror}") from error
-    return Table(value, str(path), "", known)
+        raise PgbenchError(f"{what} file {path} cannot be read: {error.strerror}") from error
+
+
+def read_table(path: Path, what: str, known: set[str]) -> Table:
+    """The same as a `Table`, which names file and field in errors; `known` are its fields."""
+    return Table(read(path, what), str(path), "", known)
 
 
 class Table:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -161,6 +161,11 @@ class Bench:
                 return self.tasks
             time.sleep(POLL_S)
 
+    def stop(self) -> None:
+        """Let the runs save themselves and stop; `go` returns when they have."""
+        self.stopping = True
+        self.say("stopping: the runs save themselves; press Ctrl-C again to leave them behind")
+
     def collect(self) -> None:
         """Record every run that has ended, and start none."""
         for task in self.tasks or self.plan():
@@ -291,23 +296,3 @@ def _last_line(task: Task) -> str:
         if lines:
             return lines[-1].removeprefix("pgbench: ")[:300]
     return f"see {log}"
-
-
-@contextlib.contextmanager
-def stop_on_signal(bench: Bench) -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM lets the runs save and stop, the second leaves at once."""
-    import signal
-
-    def ask(number: int, frame: Any) -> None:
-        if bench.stopping:
-            raise KeyboardInterrupt
-        bench.stopping = True
-        bench.say("stopping: the runs save themselves; press Ctrl-C again to leave them behind")
-
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, ask) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)

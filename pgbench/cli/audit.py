@@ -129,7 +129,7 @@ def compare(
 ) -> None:
     """Two algorithms under a board's rules: runs what is missing, then says who is better."""
     from pgbench.bench.launchers import make_launcher
-    from pgbench.bench.schedule import Bench, stop_on_signal
+    from pgbench.bench.schedule import Bench
     from pgbench.bench.suite import find_suite
     from pgbench.bench.view import Lines
     from pgbench.boards import store, versus
@@ -138,6 +138,7 @@ def compare(
     from pgbench.config import parse_settings
     from pgbench.errors import PgbenchError
     from pgbench.ledger import read_board
+    from pgbench.signals import on_stop
 
     suite = find_suite(board, root)
     chosen = versus.choose_track(suite, track, (b, a))
@@ -158,7 +159,7 @@ def compare(
     if missing := sum(not task.ended for task in tasks):
         say(f"{missing} of {len(tasks)} runs are missing; they come first")
         work.launcher = make_launcher("local", jobs=jobs)
-        with stop_on_signal(work):
+        with on_stop(work.stop):
             work.go()
         if work.stopping:
             say("stopped; what ran is saved; the same command goes on")

@@ -56,11 +56,12 @@ def bench(
     from rich.console import Console
 
     from pgbench.bench.launchers import make_launcher
-    from pgbench.bench.schedule import Bench, stop_on_signal
+    from pgbench.bench.schedule import Bench
     from pgbench.bench.suite import find_suite, selection
     from pgbench.bench.view import Lines, Table
     from pgbench.boards import store
     from pgbench.config import parse_settings
+    from pgbench.signals import on_stop
 
     found = find_suite(suite, root)
     select = selection(found, track, algo, env, seeds)
@@ -86,7 +87,7 @@ def bench(
         view = Table(found.title, console) if console.is_terminal else Lines(say)
         work.view = view
         try:
-            with stop_on_signal(work), view:
+            with on_stop(work.stop), view:
                 work.go()
         finally:
             work.launcher.close()

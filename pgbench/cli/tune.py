@@ -78,6 +78,7 @@ def tune(
     from pgbench.config import parse_settings
     from pgbench.errors import PgbenchError
     from pgbench.plan import Protocol
+    from pgbench.signals import on_stop
     from pgbench.tuning import make_tuning, summary, write
     from pgbench.tuning.journal import need_optuna
     from pgbench.tuning.search import Search
@@ -99,7 +100,7 @@ def tune(
         typer.echo(show(tuning.space, tuning.base.config, head))
         return
     search = Search(tuning, runs, lambda: make_launcher("local", jobs=jobs))
-    with _progress(search, quiet or as_json), search.stop_on_signal():
+    with _progress(search, quiet or as_json), on_stop(search.stop):
         done = search.go()
     if not done:
         typer.echo(f"stopped; saved in {search.folder}; the same command continues it", err=True)

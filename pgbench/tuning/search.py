@@ -10,9 +10,8 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -334,20 +333,7 @@ class Search:
         known = [*done, *(self._results(study, trial) or [] for trial in rest)]
         return floor_of(self.tuning, known).score
 
-    @contextlib.contextmanager
-    def stop_on_signal(self) -> Iterator[None]:
-        """The first Ctrl-C or SIGTERM lets the runs save and stop, the second leaves at once."""
-
-        def ask(number: int, frame: Any) -> None:
-            if self.stopping:
-                raise KeyboardInterrupt
-            self.stopping = True
-            self.say("stopping: the runs save themselves; press Ctrl-C again to leave them behind")
-
-        numbers = (signal.SIGINT, signal.SIGTERM)
-        before = [signal.signal(number, ask) for number in numbers]
-        try:
-            yield
-        finally:
-            for number, handler in zip(numbers, before, strict=True):
-                signal.signal(number, handler)
+    def stop(self) -> None:
+        """Let the runs save themselves and stop; `go` returns when they have."""
+        self.stopping = True
+        self.say("stopping: the runs save themselves; press Ctrl-C again to leave them behind")

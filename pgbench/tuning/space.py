@@ -16,7 +16,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import tomllib
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -27,6 +26,7 @@ from typing import Any
 from pgbench.config import build, canonical, plain
 from pgbench.errors import PgbenchError
 from pgbench.registry import unknown
+from pgbench.toml import read
 
 STRUCTURAL = ("form", "hidden", "num_envs", "buffer")
 NEAR_ONE = ("gamma", "lam", "shrink")  # what matters is their distance from 1
@@ -211,14 +211,7 @@ def read_space(path: Path, config: Any, name: str, fixed: Iterable[str]) -> dict
 
     Raises: PgbenchError naming file and key for anything missing, unknown, ill-typed or refused.
     """
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise PgbenchError(f"there is no space file {path}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise PgbenchError(f"space file {path} is not valid TOML: {error}") from error
-    except OSError as error:
-        raise PgbenchError(f"space file {path} cannot be read: {error.strerror}") from error
+    tables = read(path, "space")
     if not tables:
         raise PgbenchError(f"space file {path} is empty; `pgbench tune --show-space` prints one")
     hints = typing.get_type_hints(type(config))

@@ -69,7 +69,8 @@ def _track(track: Mapping[str, Any]) -> list[str]:
             )
             for row in track["rows"]
         ]
-        parts += [f"### {len(track['environments'])} environments", table(head, rows)]
+        count = len(track["environments"])
+        parts += [f"### {count} environment{'s' * (count != 1)}", table(head, rows)]
     for env in track["environments"]:
         parts += _environment(env, track)
     if track["apart"]:

@@ -187,6 +187,21 @@ def _rows(entries: Iterable[Entry], board: Board) -> dict[str, list[Any]]:
     return out
 
 
+def plugins(entries: Iterable[Entry]) -> list[str]:
+    """A line for each plug-in file that the records were made with: it must come along."""
+    digests = {
+        source: entry.record["execution"]
+        for entry in entries
+        for source in entry.record["identity"]["sources"]
+        if source
+    }
+    return [
+        f"Add the plug-in file too, it is part of the runs (sha256 {digest[:12]}): "
+        f"{' '.join(word for word in (how['algo'], how['env']) if word.endswith('.py'))}"
+        for digest, how in sorted(digests.items())
+    ]
+
+
 def pull_request(before: Mapping[str, Any], after: Mapping[str, Any], files: Sequence[Path]) -> str:
     """What to open a pull request with: commands, and a text with the ranks that change."""
     name = after["board"]

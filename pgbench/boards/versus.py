@@ -85,10 +85,11 @@ def paragraph(model: Mapping[str, Any], a: str, b: str) -> str:
     else:
         verdict = f"inconclusive: these runs do not tell {a} and {b} apart"
     p = "unknown" if pair["p"] is None else f"{pair['p']:.2g}"
-    environments = len(track["environments"])
+    count = len(track["environments"])
+    environments = f"{count} environment{'s' * (count != 1)}"
     lines = [
-        f"{model['board']}, {track['title'][0].lower()}{track['title'][1:]}, {environments} "
-        f"environments, {track['seeds']} seeds each. The mean normalised score of {a} less that of "
+        f"{model['board']}, {track['title'][0].lower()}{track['title'][1:]}, {environments}, "
+        f"{track['seeds']} seeds each. The mean normalised score of {a} less that of "
         f"{b} is {difference:+.3f} (95% interval [{low:+.3f}, {high:+.3f}], paired by seed number, "
         f"p = {p}). A run of {a} beats a run of {b} with probability {chance:.2f} "
         f"[{chance_low:.2f}, {chance_high:.2f}]. Verdict: {verdict}.",

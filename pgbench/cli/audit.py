@@ -187,7 +187,7 @@ def submit(
     """Check records for a board; if all is well add them and say what to send; else exit code 2."""
     from pgbench import ledger
     from pgbench.boards import store
-    from pgbench.boards.submit import examine, pull_request, read_submission
+    from pgbench.boards.submit import examine, plugins, pull_request, read_submission
 
     opened = store.empty_board(board, root)
     if opened.folder.is_dir():
@@ -206,3 +206,5 @@ def submit(
     after = store.open_board(board, root).model()
     changed = store.write(store.outputs(after, root))
     typer.echo("\n" + pull_request(before, after, [opened.folder, *changed]))
+    for line in plugins(entries):
+        typer.echo(f"\n{line}")

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request to stop: once to save and stop, twice to leave at once."""
+"""Ctrl-C and SIGTERM as a request to save and stop; Ctrl-C twice to leave at once."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from typing import Any
 
 @contextlib.contextmanager
 def on_stop(stop: Callable[[], None]) -> Iterator[None]:
-    """Call `stop` at the first signal; the second raises KeyboardInterrupt where it arrives.
+    """Call `stop` at the first signal; a second Ctrl-C raises KeyboardInterrupt where it arrives.
 
-    Does nothing outside the main thread, which alone receives signals.
+    A second SIGTERM means nothing more: schedulers send it to a job and to its guardian, so it may
+    arrive twice. Does nothing outside the main thread, which alone receives signals.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -22,10 +23,11 @@ def on_stop(stop: Callable[[], None]) -> Iterator[None]:
 
     def ask(number: int, frame: Any) -> None:
         nonlocal asked
-        if asked:
+        if asked and number == signal.SIGINT:
             raise KeyboardInterrupt
-        asked = True
-        stop()
+        if not asked:
+            asked = True
+            stop()
 
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = [signal.signal(number, ask) for number in numbers]

@@ -275,7 +275,15 @@ class Bench:
         return None
 
     def _record(self, task: Task, record: dict[str, Any]) -> None:
-        ledger.add(self.records, [task.folder], self.rule)
+        until = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                ledger.add(self.records, [task.folder], self.rule)
+                break
+            except PgbenchError as error:  # another bench of this suite may be recording too
+                if HELD not in str(error) or time.monotonic() > until:
+                    raise
+            time.sleep(POLL_S)
         _ended(task, record)
 
 

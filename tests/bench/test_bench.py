@@ -200,6 +200,34 @@ def test_a_run_whose_process_dies_is_started_again_then_counted(place, tmp_path)
     assert entry.record["result"]["failure"] == "killed"
 
 
+def test_two_benches_may_record_at_once(finished, whole):
+    """The board is held for a moment by another process: the bench waits for it."""
+    import threading
+
+    from pgbench.bench.schedule import Bench
+    from pgbench.bench.suite import find_suite
+    from pgbench.files import only_process
+
+    root = whole / "leaderboards"
+    shutil.rmtree(root / "records")
+    work = Bench(find_suite("tiny-v1", root), None, whole / "runs", root / "records/tiny-v1")
+    work.plan()
+    held, free = threading.Event(), threading.Event()
+
+    def hold():
+        with only_process(work.records):
+            held.set()
+            free.wait(20)
+
+    other = threading.Thread(target=hold)
+    other.start()
+    held.wait(20)
+    threading.Timer(1.0, free.set).start()
+    work.collect()
+    other.join()
+    assert count(whole) == 4
+
+
 def test_dry_run_and_selection(place, pgbench):
     where = place()
     code, out, _ = pgbench(where, "bench", "tiny-v1", "--dry-run", "--seeds", "1")

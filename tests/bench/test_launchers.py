@@ -409,7 +409,7 @@ def in_a_fresh_process(test):
 
 @contextlib.contextmanager
 def ray_node(log, *words):
-    """A real node, as a person starts one; Ray gives up after 30 s, which a busy machine may need."""
+    """A real node, as a person starts one; Ray gives up after 30 s, which may be too soon."""
     program = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *words]
     for _ in range(3):
         with open(log, "w") as file:

@@ -1,6 +1,7 @@
+"""Claims held against records: verdicts, what is incomplete, what is refused, the page."""
+
 import json
 import math
-import random
 from pathlib import Path
 
 import pytest
@@ -8,18 +9,11 @@ from scipy import stats
 
 from pgbench import ledger
 from pgbench.bench.suite import find_suite
-from pgbench.claims import Margin, find_claims
+from pgbench.claims import find_claims
 from pgbench.claims.page import to_markdown
 from pgbench.claims.results import _verdict, hold
 from pgbench.claims.weigh import (
     ALPHA,
-    at_least,
-    combined,
-    corrected,
-    difference,
-    p_values,
-    standardised,
-    state,
 )
 from pgbench.errors import PgbenchError
 
@@ -29,131 +23,6 @@ LOW, HIGH = [4.0, 6.0, 8.0], [10.0, 12.0, 14.0]  # variance 4: standard error sq
 
 def moved(values, by):
     return [value + by for value in values]
-
-
-def test_effect_sizes_by_hand():
-    value, low, high = difference(HIGH, LOW)
-    half = 2.7764451 * math.sqrt(8 / 3)  # the t quantile of 0.975 with 4 degrees of freedom
-    assert (value, low, high) == pytest.approx((6.0, 6 - half, 6 + half), abs=1e-6)
-    g, low, high = standardised(HIGH, LOW)
-    assert g == pytest.approx((1 - 3 / 15) * 6 / 2)
-    t, root = 6 / math.sqrt(8 / 3), math.sqrt(3 / 2)
-    assert stats.nct.sf(t, 4, low * root) == pytest.approx(0.025, abs=1e-6)
-    assert stats.nct.cdf(t, 4, high * root) == pytest.approx(0.025, abs=1e-6)
-    mirrored = standardised(LOW, HIGH)
-    assert mirrored == pytest.approx((-g, -high, -low))
-
-
-def test_difference_of_unequal_samples_is_welch():
-    x, y = [1.0, 2.0, 4.0, 9.0], [3.0, 3.5, 3.1]
-    reference = stats.ttest_ind(x, y, equal_var=False)
-    interval = reference.confidence_interval(0.95)
-    assert difference(x, y)[1:] == pytest.approx((interval.low, interval.high))
-    p_for, p_against = p_values("better", x, y)
-    assert 2 * min(p_for, p_against) == pytest.approx(reference.pvalue)
-
-
-# Kind, shift of a against b, margin of the scale 50 -> p for, p against by t tables, what it says.
-@pytest.mark.parametrize(
-    ("kind", "shift", "margin", "p_for", "p_against", "says"),
-    [
-        ("better", 6, None, 0.010656, 0.989344, "supported"),
-        ("better", 4, None, 0.035242, 0.964758, "inconclusive"),
-        ("better", -6, None, 0.989344, 0.010656, "contradicted"),
-        ("not-worse", -1, 0.2, 0.002645, 0.997355, "supported"),  # (10 - 1) / se = 5.511
-        ("not-worse", -1, 0.1, 0.035242, 0.964758, "inconclusive"),  # (5 - 1) / se = 2.449
-        ("not-worse", -14, 0.1, 0.997355, 0.002645, "contradicted"),
-        ("on-par", 1, 0.2, 0.002645, None, "supported"),
-        ("on-par", -1, 0.2, 0.002645, None, "supported"),
-        ("on-par", 6, 0.2, 0.035242, None, "inconclusive"),
-        ("on-par", 16, 0.2, None, 0.010656 + 0.000045, "contradicted"),
-        ("on-par", -16, 0.2, None, 0.010656 + 0.000045, "contradicted"),
-    ],
-)
-def test_outcomes_of_each_kind(kind, shift, margin, p_for, p_against, says):
-    unit = Margin("scale", margin) if margin else None
-    found = p_values(kind, moved(LOW, shift), LOW, unit, 50.0)
-    for value, expected in zip(found, (p_for, p_against), strict=True):
-        if expected is not None:
-            assert value == pytest.approx(expected, abs=2e-6)
-    assert state(*found) == says
-
-
-def test_margin_in_seed_standard_deviations_is_the_noncentral_t_test():
-    one = Margin("seed_std", 1.0)
-    for shift in (-9.0, -2.0, 0.0, 3.0):
-        x = moved(LOW, shift)
-        t, away = shift / math.sqrt(8 / 3), math.sqrt(3 / 2)
-        p_for, p_against = p_values("not-worse", x, LOW, one)
-        assert p_for == pytest.approx(stats.nct.sf(t, 4, -away), abs=1e-9)
-        assert p_for + p_against == pytest.approx(1.0)
-        low = standardised(x, LOW)[1]
-        assert (p_for <= ALPHA) == (low >= -1)  # the interval that is printed decides
-        outside = p_values("on-par", x, LOW, one)[1]
-        tails = stats.nct.cdf(-abs(t), 4, -away) + stats.nct.sf(abs(t), 4, -away)
-        assert outside == pytest.approx(tails, abs=1e-9)
-
-
-def test_scores_without_spread():
-    tie, above = [7.0, 7.0, 7.0], [8.0, 8.0, 8.0]
-    assert p_values("better", tie, tie) == (1.0, 1.0)
-    assert p_values("better", above, tie) == (0.0, 1.0)
-    assert p_values("on-par", tie, tie, Margin("scale", 0.1), 10.0) == (0.0, 1.0)
-    assert p_values("on-par", above, tie, Margin("scale", 0.01), 10.0) == (1.0, 0.0)
-    assert all(map(math.isnan, standardised(above, tie)))
-    assert p_values("on-par", [0.1] * 3, [0.1] * 3, Margin("scale", 1e-9)) == (0.0, 1.0)
-    assert p_values("better", [9.0], [1.0]) == (1.0, 1.0)  # a single seed tells no spread
-    assert math.isnan(difference([9.0], [1.0])[1])
-
-
-def test_partial_conjunction():
-    ps = [0.5, 0.01, 0.02]
-    assert at_least(ps, 3) == 0.5  # in every environment: the worst
-    assert at_least(ps, 2) == 2 * 0.02
-    assert at_least(ps, 1) == 3 * 0.01
-    assert at_least([0.6, 0.7], 1) == 1.0
-    pairs = [(0.001, 0.999), (0.99, 0.01), (0.3, 0.7)]
-    assert combined(pairs, 3) == (0.99, 3 * 0.01)
-    assert combined(pairs, 1) == (3 * 0.001, 0.999)
-    assert corrected([0.02, 0.01, 1.0]) == [0.04, 0.03, 1.0]
-    assert corrected([]) == []
-
-
-SPREADS = [(1.0, 1.0), (1.0, 3.0)]  # of a, of b
-
-
-@pytest.mark.parametrize("seeds", [3, 5])
-@pytest.mark.parametrize(("a", "b"), SPREADS)
-def test_false_verdicts_are_rare(seeds, a, b):
-    """At the worst true difference each wrong answer comes in at most 2.5% of the cases."""
-    rng = random.Random(f"{seeds} {a} {b}")
-    std, cases = math.hypot(a, b) / math.sqrt(2), 2000
-    one, scale = Margin("seed_std", 1.0), Margin("scale", 1.5)
-    # Kind, margin, true differences in two environments, which verdict is wrong.
-    wrong = {
-        ("better", None, (0.0, 40.0)): "supported",
-        ("better", None, (0.0, 0.0)): "contradicted",
-        ("not-worse", one, (-std, 40.0)): "supported",
-        ("not-worse", one, (-std, -std)): "contradicted",
-        ("not-worse", scale, (-1.5, -1.5)): "contradicted",
-        ("on-par", scale, (1.5, 0.0)): "supported",
-        ("on-par", scale, (1.5, -1.5)): "contradicted",
-    }
-    counts = dict.fromkeys(wrong, 0)
-    for _ in range(cases):
-        noise = [
-            ([rng.gauss(0, a) for _ in range(seeds)], [rng.gauss(0, b) for _ in range(seeds)])
-            for _ in range(2)
-        ]
-        for (kind, margin, truths), bad in wrong.items():
-            pairs = [
-                p_values(kind, moved(x, d), y, margin)
-                for (x, y), d in zip(noise, truths, strict=True)
-            ]
-            counts[kind, margin, truths] += state(*combined(pairs, 2)) == bad
-    worst = ALPHA + 3 * math.sqrt(ALPHA * (1 - ALPHA) / cases)
-    assert {key: n / cases for key, n in counts.items() if n / cases > worst} == {}
-    assert max(counts.values()) > 0.01 * cases  # the tests are not empty: some are near the bound
 
 
 CLAIMS = """

@@ -8,7 +8,7 @@ from pgbench.bench.suite import read_suite
 from pgbench.boards.markdown import results_part
 
 ROOT = Path(__file__).resolve().parents[2] / "leaderboards"
-NAMES = sorted(path.name for path in (ROOT / "records").iterdir() if path.is_dir())
+NAMES = sorted({path.parent.name for path in (ROOT / "records").glob("*/*.jsonl")})
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -69,6 +69,17 @@ def t_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, flo
     return centre - half, centre + half
 
 
+def prediction_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
+    """Where one more value of the same kind falls; `(nan, nan)` for a single value.
+
+    Raises: PgbenchError if there is no value.
+    """
+    low, high = t_interval(values, level)
+    # One more value varies by itself too: s^2 (1 + 1/n) in place of s^2 / n.
+    half = (high - low) / 2 * math.sqrt(len(values) + 1)
+    return mean(values) - half, mean(values) + half
+
+
 def iqm(values: NDArray[np.float64] | Sequence[float]) -> NDArray[np.float64]:
     """Interquartile mean along the last axis: the lowest and highest floor(N / 4) are dropped."""
     ordered = np.sort(np.asarray(values, np.float64), axis=-1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pgbench import provenance
 from pgbench.errors import PgbenchError
-from pgbench.statistics import mean
+from pgbench.statistics import prediction_interval
 
 if TYPE_CHECKING:
     from pgbench.plan import Plan
@@ -37,15 +36,7 @@ class Comparison:
     @property
     def interval(self) -> tuple[float, float] | None:
         """95% prediction interval of one more seed's score; None from less than two others."""
-        n = len(self.others)
-        if n < 2:
-            return None
-        from scipy.special import stdtrit
-
-        centre = mean(self.others)
-        spread = math.sqrt(math.fsum((x - centre) ** 2 for x in self.others) / (n - 1))
-        half = float(stdtrit(n - 1, 0.975)) * spread * math.sqrt(1 + 1 / n)
-        return centre - half, centre + half
+        return prediction_interval(self.others) if len(self.others) > 1 else None
 
     @property
     def kind(self) -> str:

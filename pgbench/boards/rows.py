@@ -54,11 +54,6 @@ class Group:
         """Whether the first `expected` seeds are all there, and each has a score."""
         return sorted(self.scores) == list(range(self.expected))
 
-    @property
-    def finished(self) -> list[Record]:
-        """The runs that came to their end."""
-        return [r for r in self.records if r["status"] == "finished"]
-
 
 @dataclass
 class Grouping:

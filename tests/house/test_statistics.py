@@ -15,6 +15,7 @@ from pgbench.statistics import (
     optimality_gap,
     paired_difference,
     paired_p,
+    prediction_interval,
     t_interval,
     welch,
 )
@@ -112,3 +113,12 @@ def test_tests_without_spread_or_without_values():
 def test_import_leaves_scipy_stats_alone():
     code = "import sys, pgbench.statistics; sys.exit('scipy.stats' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_prediction_interval_worked_and_its_coverage():
+    # mean 3, s = sqrt(2.5), t(0.975, 4) = 2.776445: half width 2.776445 * sqrt(2.5 * 6 / 5)
+    assert prediction_interval([1, 2, 3, 4, 5]) == pytest.approx((-1.808944, 7.808944), abs=1e-5)
+    draws = np.random.default_rng(0).normal(50, 10, (4000, 6))
+    limits = [prediction_interval(row[:5].tolist()) for row in draws]
+    hits = sum(low <= x <= high for (low, high), x in zip(limits, draws[:, 5], strict=True))
+    assert 0.93 <= hits / len(draws) <= 0.97

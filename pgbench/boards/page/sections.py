@@ -17,7 +17,7 @@ EVIDENCE = (
     ("disputed", "run again, with another result"),
 )
 TUNING = (
-    ("paper", "the settings as published, no trial"),
+    ("paper", "the defaults of the algorithm, no trial"),
     ("declared", "the settings that the board declares for this row"),
     ("fixed-20", "20 trials from a declared space, on seeds that the board does not use"),
     ("free", "any choice of settings; not ranked with the others"),

@@ -35,3 +35,19 @@ register_algo(
     requires={"ContinuousActions"}, paper="arXiv:1502.05477",
     summary="Trust Region Policy Optimization: natural gradient, line search under a KL limit",
 )  # fmt: skip
+
+register_algo(
+    "hdpo", "pgbench.baselines.inventory.hdpo:HDPO", family="inventory", loop="hindsight",
+    requires={"Differentiable", "Graph"}, paper="arXiv:2306.11246",
+    summary="Hindsight differentiable policy optimisation: gradients through replayed traces",
+)  # fmt: skip
+register_algo(
+    "ppo", "pgbench.baselines.control.ppo:PPO", family="inventory", loop="onpolicy",
+    requires={"ContinuousActions"}, paper="arXiv:1707.06347", budget="1M",
+    summary="Proximal Policy Optimization: minibatch steps on a clipped surrogate",
+)  # fmt: skip
+register_algo(
+    "reinforce", "pgbench.baselines.inventory.reinforce:REINFORCE", family="inventory",
+    loop="hindsight", requires={"Differentiable", "Graph"}, paper="doi:10.1007/BF00992696",
+    summary="REINFORCE on replayed traces: the score-function gradient with a batch baseline",
+)  # fmt: skip

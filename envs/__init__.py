@@ -57,3 +57,56 @@ register_env("pendulum", "pgbench.envs.control.pendulum:Pendulum", underlying="P
     summary="swing a pendulum up and hold it",
     budgets=_SHORT, anchors={"random": Anchor(-1200.0, _RANDOM)}, **_CONTROL)
 # fmt: on
+
+# Inventory networks; Alvo et al. (arXiv:2306.11246) and the references in envs/inventory.
+_GAP = [Metric("gap to the optimum", "min", "%")]
+_BOUND = [Metric("gap to the lower bound", "min", "%")]
+_COST = [Metric("cost", "min", "cost per store and period")]
+_INVENTORY: dict[str, Any] = {
+    "family": "inventory",
+    "evaluator": "pgbench.envs.inventory.evaluation:evaluate",
+    "budgets": {"smoke": 2_000_000, "small": 100_000_000, "paper": 5_000_000_000},
+}
+_OPEN = {"ContinuousActions", "Differentiable", "Graph"}
+_KNOWN = _OPEN | {"KnownOptimum"}
+_FORM = "Alvo et al. 2023"
+
+
+def _instances(base: str, choices: dict[str, dict[str, Any]], **spec: Any) -> None:
+    """An environment and its instances by name: the same entry point with other keywords."""
+    register_env(base, **spec, **_INVENTORY)
+    for suffix, kwargs in choices.items():
+        register_env(f"{base}-{suffix}", kwargs=kwargs, instance_of=base, **spec, **_INVENTORY)
+
+
+def _costs(leads: tuple[int, ...]) -> dict[str, dict[str, Any]]:
+    return {
+        f"p{p}-l{lead}": {"penalty": float(p), "lead_time": lead}
+        for p in (4, 9, 19, 39)
+        for lead in leads
+    }
+
+
+# fmt: off
+_instances("one-store-lost-sales", _costs((1, 2, 3, 4)),
+    entry_point="pgbench.envs.inventory.settings:OneStoreLostSales", underlying="Zipkin 2008",
+    summary="order for one store; unmet demand is lost", metrics=_GAP, capabilities=_KNOWN)
+_instances("one-store-backlogged", _costs((1, 4, 7, 10, 15, 20)),
+    entry_point="pgbench.envs.inventory.settings:OneStoreBacklogged", underlying=_FORM,
+    summary="order for one store; unmet demand waits", metrics=_GAP, capabilities=_KNOWN)
+_instances("serial-system", {**_costs((1, 2, 3, 4)), **{f"n{n}": {"locations": n} for n in range(3, 8)}},
+    entry_point="pgbench.envs.inventory.settings:SerialSystem", underlying=_FORM,
+    summary="order along a chain of locations", metrics=_GAP, capabilities=_KNOWN)
+_instances("transshipment", {str(k): {"stores": k} for k in (3, 5, 10, 20, 30, 50)},
+    entry_point="pgbench.envs.inventory.settings:Transshipment", underlying=_FORM,
+    summary="share out what reaches a centre that holds no stock",
+    metrics=_BOUND, capabilities=_KNOWN)
+_instances("one-warehouse", {str(k): {"stores": k} for k in (3, 5, 10, 20, 30, 50)},
+    entry_point="pgbench.envs.inventory.settings:OneWarehouse", underlying=_FORM,
+    summary="one warehouse feeds stores that lose unmet demand",
+    metrics=_COST, capabilities=_OPEN)
+_instances("many-warehouses", {},
+    entry_point="pgbench.envs.inventory.settings:ManyWarehouses", underlying=_FORM,
+    summary="warehouses feed the stores that they reach; unmet demand is lost",
+    metrics=_COST, capabilities=_OPEN)
+# fmt: on

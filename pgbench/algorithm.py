@@ -30,6 +30,7 @@ class Setup:
     seed: int = 0
     device: torch.device = CPU
     compile: bool = False
+    env: Any = None  # the vector environment, for its capabilities alone: the loop steps it
 
     @property
     def box_dims(self) -> tuple[int, int]:
@@ -53,8 +54,10 @@ class Algorithm:
 
     Config: ClassVar[type]
     # What `act` returns: "clip" actions in the box's own units (the environment gets them clipped),
-    # or "scale" actions in [-1, 1] (the environment gets them mapped onto its box).
+    # or "scale" actions in [-1, 1] (the environment gets them mapped onto its box), or "free"
+    # actions in those units (the environment gets them as they are).
     action_range: ClassVar[str] = "clip"
+    explores: ClassVar[bool] = True  # whether `act` draws noise in training
 
     def __init__(self, config: Any, setup: Setup) -> None:
         self.config = config
@@ -80,13 +83,13 @@ class Algorithm:
         """Standard normal draws from the algorithm's own generator."""
         return torch.randn(shape, generator=self.rng, device=self.device)
 
-    def compiled(self, fn: Fn) -> Fn:
-        """`fn` under no_grad, compiled if the run asks for it.
+    def compiled(self, fn: Fn, grad: bool = False) -> Fn:
+        """`fn` under no_grad (unless `grad`), compiled if the run asks for it.
 
         `fn` is a pure function of its tensor arguments (it may change them in place), of static
         shapes, without host synchronisation.
         """
-        without_grad = torch.no_grad()(fn)
+        without_grad = fn if grad else torch.no_grad()(fn)
         if not self.setup.compile:
             return without_grad
         # Every algorithm's wrapper has the same code: without isolation the ninth one in a process

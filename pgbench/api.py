@@ -69,7 +69,7 @@ def _load_policy(result: Result) -> Policy:
     env = make(result.env, num_envs=1, **result.env_kwargs)
     spaces = env.single_observation_space, env.single_action_space
     env.close()
-    setup = Setup(*spaces, budget=result.record["protocol"]["budget"])
+    setup = Setup(*spaces, budget=result.record["protocol"]["budget"], env=env)
     algorithm = cls(build(cls.Config, algo["config"], algo["name"]), setup)
     algorithm.load_state_dict(saved["algorithm"])
     moments = None

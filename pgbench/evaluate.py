@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pgbench.interface import make
-from pgbench.registry import EnvSpec, find_env
+from pgbench.registry import EnvSpec, find_env, load
 from pgbench.seeding import eval_seeds
 
 LANES = 32  # episodes in parallel; more would mostly step environments that have finished
@@ -18,14 +18,17 @@ LANES = 32  # episodes in parallel; more would mostly step environments that hav
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Undiscounted return and length of every episode, in the order of the evaluation seeds."""
+    """Score and length of every episode, in the order of the evaluation seeds.
+
+    The score is the undiscounted return, unless the environment has an evaluator of its own.
+    """
 
     returns: list[float]
     lengths: list[int]
 
     @property
     def mean(self) -> float:
-        """Mean return per episode."""
+        """Mean score per episode."""
         return float(np.mean(self.returns))
 
 
@@ -44,8 +47,11 @@ def evaluate(
     """
     spec = find_env(env) if isinstance(env, str) else env
     seeds = eval_seeds(spec.name, episodes, seed, purpose)
+    if spec.evaluator:
+        scores, lengths = load(spec.evaluator, spec.extra)(policy, spec, seeds, env_kwargs or {})
+        return Evaluation(scores, lengths)
     returns: list[float] = []
-    lengths: list[int] = []
+    lengths = []
     for start in range(0, episodes, LANES):
         batch = seeds[start : start + LANES]
         vector = make(spec, num_envs=len(batch), **(env_kwargs or {}))

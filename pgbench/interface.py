@@ -7,12 +7,16 @@ registry matches the names, these protocols say what they mean.
 from __future__ import annotations
 
 import inspect
-from typing import Any, Protocol, runtime_checkable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from gymnasium.spaces import Box
 
 from pgbench.errors import PgbenchError
 from pgbench.registry import EnvSpec, find_env, resolve, unknown
+
+if TYPE_CHECKING:
+    from pgbench.network import Network, Traces
 
 
 @runtime_checkable
@@ -36,7 +40,57 @@ class ContinuousActions(Protocol):
     single_action_space: Box
 
 
-CAPABILITIES: dict[str, type] = {"ContinuousActions": ContinuousActions}
+@runtime_checkable
+class Graph(Protocol):
+    """Observations and actions belong to the locations and edges of a supply network."""
+
+    network: Network
+
+
+@runtime_checkable
+class Differentiable(Protocol):
+    """The dynamics are also a differentiable function of tensors, for recorded exogenous traces."""
+
+    network: Network
+
+    def simulator(self, device: Any = "cpu") -> Any:
+        """`step(state, orders, demand, fixed)` and what it needs, on `device`."""
+        ...
+
+    def horizon(self, split: str) -> tuple[int, int]:
+        """Periods to simulate, and how many of them warm up: `train`, `dev` or `test`."""
+        ...
+
+    def traces(self, count: int, seed: int, split: str = "train") -> Traces:
+        """Samples of everything exogenous, on the CPU; the same for the same seed."""
+        ...
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """The best cost that any policy can reach (`optimum`), or a lower bound on it (`bound`)."""
+
+    value: float
+    kind: str
+    origin: str  # the method that computed it
+
+
+@runtime_checkable
+class KnownOptimum(Protocol):
+    """How far a policy is from the best one can be told."""
+
+    @property
+    def optimum(self) -> Optimum:
+        """The optimum, computed on first use; may take seconds."""
+        ...
+
+
+CAPABILITIES: dict[str, type] = {
+    "ContinuousActions": ContinuousActions,
+    "Differentiable": Differentiable,
+    "Graph": Graph,
+    "KnownOptimum": KnownOptimum,
+}
 
 
 def make(env: str | EnvSpec, num_envs: int = 1, seed: int | None = None, **kwargs: Any) -> Any:
@@ -46,7 +100,7 @@ def make(env: str | EnvSpec, num_envs: int = 1, seed: int | None = None, **kwarg
     """
     spec = find_env(env) if isinstance(env, str) else env
     entry = resolve(spec)
-    known = _keywords(entry)
+    known = env_keywords(spec)
     for key in kwargs:
         if known and key not in known:
             raise unknown(f"setting of {spec.id}", key, known, f"see `pgbench explain {spec.id}`")
@@ -61,12 +115,12 @@ def make(env: str | EnvSpec, num_envs: int = 1, seed: int | None = None, **kwarg
     return vector
 
 
-def _keywords(entry: Any) -> set[str]:
-    """The keywords that an entry point takes, those that it passes on to a base class included.
+def env_keywords(spec: EnvSpec) -> set[str]:
+    """The keywords that an environment takes, those that it passes on to a base class included.
 
     Empty where a function swallows any keyword: then only a call can tell.
     """
-    known: set[str] = set()
+    entry, known = resolve(spec), set[str]()
     for part in inspect.getmro(entry) if inspect.isclass(entry) else [entry]:
         function = vars(part).get("__init__") if inspect.isclass(part) else part
         if function is None:

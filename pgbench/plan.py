@@ -7,12 +7,13 @@ import importlib
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from pgbench.config import amount, build, digest, plain
 from pgbench.errors import PgbenchError
+from pgbench.interface import env_keywords
 from pgbench.registry import (
     AlgoSpec,
     EnvSpec,
@@ -25,6 +26,7 @@ from pgbench.registry import (
 LOOPS = {
     "onpolicy": "pgbench.loops.onpolicy:OnPolicy",
     "offpolicy": "pgbench.loops.offpolicy:OffPolicy",
+    "hindsight": "pgbench.loops.hindsight:Hindsight",
 }
 COMPILERS = ("c++", "g++", "clang++")
 
@@ -101,8 +103,8 @@ def make_plan(
 ) -> Plan:
     """Resolve names, config, budget and device.
 
-    `settings` are config keys, or `env.<keyword>` for the environment's constructor; `tuning` says
-    how they were chosen (`class` and `trials`; by default `paper` for an algorithm's defaults).
+    `settings` are config keys, or `env.<keyword>` for the environment's constructor (`env.` may be
+    left out where the algorithm has no key of that name); `tuning` says how they were chosen (`class` and `trials`; by default `paper` for an algorithm's defaults).
 
     Raises: PgbenchError for anything unknown, ill-typed, out of range or incompatible.
     """
@@ -121,8 +123,16 @@ def make_plan(
     if seed < 0:
         raise PgbenchError(f"a seed is a whole number from 0, not {seed}")
     settings = dict(settings or {})
-    env_kwargs = {k[4:]: _literal(settings.pop(k)) for k in list(settings) if k.startswith("env.")}
-    config = build(resolve(algo_spec).Config, settings, algo_spec.name)
+    config_class = resolve(algo_spec).Config
+    names = {f.name for f in fields(config_class)}
+    foreign = [k for k in settings if k.startswith("env.") or k not in names]
+    mine = env_keywords(env_spec) if foreign else set()
+    env_kwargs = {
+        k.removeprefix("env."): _literal(settings.pop(k))
+        for k in foreign
+        if k.startswith("env.") or k in mine
+    }
+    config = build(config_class, settings, algo_spec.name)
     steps = amount(algo_spec.budget if budget is None else budget, env_spec.budgets)
     loop = load_loop(algo_spec.loop)
     device = choose_device(device)

@@ -32,10 +32,22 @@ class Policy:
 
     def to_env(self, action: Tensor) -> NDArray[np.float32]:
         """An algorithm's actions (n, a) for the environment: clipped to its box or scaled to it."""
+        units: NDArray[np.float32] = self.in_units(action).cpu().numpy()
+        return units
+
+    def in_units(self, action: Tensor) -> Tensor:
+        """An algorithm's actions (n, a) in the units of the environment's box."""
+        if self.algorithm.action_range == "free":
+            return action
         if self.algorithm.action_range == "scale":
             action = self.low + 0.5 * (action + 1) * (self.high - self.low)
-        clipped: NDArray[np.float32] = action.clamp(self.low, self.high).cpu().numpy()
-        return clipped
+        return action.clamp(self.low, self.high)
+
+    @torch.inference_mode()
+    def on_tensors(self, obs: Tensor) -> Tensor:
+        """The mode (n, a) for raw observations (n, d), both on the algorithm's device."""
+        seen = self.moments.normalize(obs) if self.moments else obs
+        return self.in_units(self.algorithm.act(seen, False))
 
     @torch.inference_mode()
     def __call__(self, obs: NDArray[Any], explore: bool = False) -> NDArray[np.float32]:

@@ -60,6 +60,10 @@ class EnvSpec:
     anchors: Mapping[str, Anchor] = field(default_factory=dict)
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     extra: str | None = None
+    # How a policy is judged where whole episodes of equal weight are not the measure: an entry
+    # point that is called as `evaluate` of pgbench/evaluate.py calls it.
+    evaluator: str | Callable[..., Any] = ""
+    instance_of: str = ""  # the environment that this one is with other `kwargs`
     origin: str = ""
 
     @property
@@ -289,14 +293,22 @@ def resolve(spec: EnvSpec | AlgoSpec) -> Any:
 
     Raises: PgbenchError naming the pip extra if a package is missing.
     """
-    if not isinstance(spec.entry_point, str):
-        return spec.entry_point
-    module, _, attribute = spec.entry_point.partition(":")
+    return load(spec.entry_point, spec.extra)
+
+
+def load(point: str | Callable[..., Any], extra: str | None = None) -> Any:
+    """Import `"package.module:Name"`; anything else is returned as it is.
+
+    Raises: PgbenchError naming the pip extra if a package is missing.
+    """
+    if not isinstance(point, str):
+        return point
+    module, _, attribute = point.partition(":")
     try:
         return getattr(importlib.import_module(module), attribute)
     except ImportError as error:
-        if spec.extra:
+        if extra:
             raise PgbenchError(
-                f"{error.name or error} is not installed; run: pip install 'pgbench[{spec.extra}]'"
+                f"{error.name or error} is not installed; run: pip install 'pgbench[{extra}]'"
             ) from error
         raise

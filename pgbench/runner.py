@@ -58,6 +58,7 @@ def build(plan: Plan) -> tuple[Algorithm, Any, Loop]:
         seed=train_seed(plan.env.name, plan.seed, "algorithm", purpose=plan.purpose),
         device=torch.device(plan.device),
         compile=plan.compile,
+        env=env,
     )
     algorithm: Algorithm = resolve(plan.algo)(plan.config, setup)
     loop = load_loop(plan.algo.loop)(

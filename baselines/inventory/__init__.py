@@ -1,0 +1,1 @@
+"""Algorithms for supply networks whose simulator can be differentiated."""

@@ -1,0 +1,239 @@
+"""Generalised newsvendor and quantile policies for one store (Alvo et al., arXiv:2306.11246).
+
+Equations, numbered here (p, h: penalty and holding cost of the sample, IP its inventory position,
+x what is observed of past demand; f and v(q) are Eqs. 1 and 3 of `forecaster`):
+  Eq. 1   order = max(v(q) - IP, 0), v(q) the forecast q-quantile of the demand until the unit
+          that is ordered now can be followed by another one (L + 1 weeks)
+  Eq. 2   q = p / (p + h)                                             policy = quantile_nv
+          q = sigmoid(b), one number for all samples                  policy = fixed_quantile
+          q = sigmoid(net(p / (p + h)))                               policy = transformed_nv
+          q = p / (p + h), orders may be negative (stock goes back)   policy = returns_nv
+  Eq. 3   f minimises the mean pinball loss over windows of the training traces
+  Eq. 4   the map of Eq. 2 minimises the mean cost of the training traces, all periods counted, by
+          its pathwise gradient (f is fixed then)
+
+returns_nv is not admissible: it says what the newsvendor's inability to send stock back costs.
+
+Departures from the released code:
+- f is trained here, in the first share of the updates, on the traces of the setting; the authors
+  load one that was trained elsewhere;
+- fixed_quantile starts at the level p / (p + h) of the network's typical costs, not at random.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from pgbench.algorithm import Algorithm, Setup
+from pgbench.config import option
+from pgbench.errors import PgbenchError
+from pgbench.nets import Mlp
+from pgbench.network import Network, Traces
+from pgbench.optim import adam_, with_adam
+
+from .forecaster import Forecaster, interpolate, pinball
+
+POLICIES = ("quantile_nv", "fixed_quantile", "transformed_nv", "returns_nv")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Sizes and the map's step size are the released code's; it holds no training of f."""
+
+    policy: str = option("quantile_nv", "how the level q comes about, Eq. 2", choices=POLICIES)
+    traces: int = option(32768, "training traces", "released code")
+    batch: int = option(8192, "traces an update", "released code")
+    dev_traces: int = option(32768, "traces on which the best parameters are chosen")
+    dev_every: int = option(40, "updates between two looks at them", "released code: 10 epochs")
+    forecast: float = option(0.5, "share of the updates that train f, if a map is trained at all")
+    forecast_lr: float = option(1e-3, "Adam step size of f")
+    windows: int = option(4096, "windows an update of f")
+    hidden: tuple[int, ...] = option((128, 128), "ELU units a layer of f", "released code")
+    leads: tuple[int, ...] = option((4, 5, 6), "lead times that f knows, where they vary")
+    lr: float = option(0.03, "Adam step size of the map", "released code")
+    map_hidden: tuple[int, ...] = option((32, 32), "ELU units a layer of the map", "released code")
+
+    def __post_init__(self) -> None:
+        if not 0 < self.forecast <= 1:
+            raise ValueError(f"forecast is a share in (0, 1], not {self.forecast}")
+        if not self.leads or min(self.leads) < 1 or len(set(self.leads)) < len(self.leads):
+            raise ValueError(f"leads must be different lead times of at least 1, not {self.leads}")
+
+
+class Quantile(Algorithm):
+    """Forecast quantiles; order up to the one that Eq. 2 names."""
+
+    Config = Config
+    action_range = "free"
+    explores: ClassVar[bool] = False
+
+    def __init__(self, config: Any, setup: Setup) -> None:
+        super().__init__(config, setup)
+        network: Network = setup.env.network
+        misfit = _misfit(network)
+        if misfit:
+            raise PgbenchError(f"quantile policies need {misfit}; choose another environment")
+        self.network = network
+        self.simulator = setup.env.simulator(self.device)
+        self.varies = "lead" in network.varying
+        leads = config.leads if self.varies else (network.edges[0].lead,)
+        self.lead_of = torch.tensor(leads, device=self.device)
+        self.unchecked = self.varies
+        self.forecaster = Forecaster(network.past, leads, network.clock, config.hidden)
+        self.returns = config.policy == "returns_nv"
+        init = torch.Generator().manual_seed(setup.seed)
+        f = self.forecaster.net.init_uniform(init)
+        self.map = Mlp((1, *config.map_hidden, 1), "elu")
+        g = self._first_map(init)
+        self.state = {
+            **with_adam("forecaster", f.to(self.device)),
+            **(with_adam("map", g.to(self.device)) if len(g) else {"map": g.to(self.device)}),
+            "best": torch.cat([f, g]).to(self.device),
+            "best_cost": torch.full((), math.inf, device=self.device),
+            "updates": torch.zeros((), dtype=torch.long),  # on the host: it picks the phase
+        }
+        self.forecast_step = self.compiled(self._forecast_step)
+
+    def _first_map(self, rng: torch.Generator) -> Tensor:
+        """Parameters of Eq. 2: one logit, a network's, or none."""
+        if self.config.policy == "transformed_nv":
+            return self.map.init_uniform(rng)
+        if self.config.policy == "fixed_quantile":
+            return torch.tensor([math.log(self.network.penalty[0] / self.network.holding[0])])
+        return torch.zeros(0)
+
+    def _row(self, name: str, obs: Tensor) -> Tensor:
+        """What varies between samples (n,), from the observation or the network."""
+        if name in self.network.varying:
+            return obs[:, self.network.rows[name]].squeeze(-1)
+        return obs.new_full((len(obs),), getattr(self.network, name)[0])
+
+    def quantile(self, theta: Tensor, obs: Tensor) -> Tensor:
+        """Eq. 2: the level q (n,) of each sample."""
+        p, h = self._row("penalty", obs), self._row("holding", obs)
+        if self.config.policy == "fixed_quantile":
+            return theta.sigmoid().expand(len(obs))
+        q = p / (p + h)
+        if self.config.policy == "transformed_nv":
+            return self.map(theta, q[:, None]).squeeze(-1).sigmoid()
+        return q
+
+    def forecast(self, theta: Tensor, obs: Tensor) -> Tensor:
+        """Forecast quantiles (n, 19) for the lead time of each sample."""
+        rows = self.network.rows
+        known = slice(rows["past"].start, rows["past"].stop + self.network.clock)
+        values = self.forecaster(theta, obs[:, known])
+        if not self.varies:
+            return values[:, 0]
+        index = (self._row("lead", obs)[:, None] == self.lead_of).int().argmax(-1)
+        return values[torch.arange(len(obs), device=obs.device), index]
+
+    def orders(self, values: Tensor, q: Tensor, position: Tensor) -> Tensor:
+        """Eq. 1: (n,) from forecast quantiles (n, 19), levels (n,) and positions (n,)."""
+        order = interpolate(values, q) - position
+        return order if self.returns else order.clamp(min=0)
+
+    def act(self, obs: Tensor, explore: bool = True) -> Tensor:
+        """Orders (n, 1): of the present parameters, or without `explore` of the best ones."""
+        f, g = self.state["forecaster"], self.state["map"]
+        if not explore:
+            f, g = self.state["best"].split([len(f), len(g)])
+        position = obs[:, self.network.rows["store"]].sum(-1)
+        return self.orders(self.forecast(f, obs), self.quantile(g, obs), position)[:, None]
+
+    def cost(self, f: Tensor, g: Tensor, traces: Traces, ignore: int = 0) -> Tensor:
+        """Mean cost (B,) of the periods from `ignore` on, differentiable in the map `g`."""
+        fixed, state = self.simulator.fixed(traces), traces.start
+        total = torch.zeros(len(traces), device=state.device)
+        # What does not depend on the orders is read beside an idle state, so that the gradient
+        # does not run through the forecaster.
+        level = self.quantile(g, self.simulator.observe(traces.start, traces, 0).T)
+        for t in range(traces.periods):
+            values = self.forecast(f, self.simulator.observe(traces.start, traces, t).T)
+            orders = self.orders(values, level, state.sum(0))[None]
+            orders = self.simulator.feasible(state, orders, returns=self.returns)
+            demand = traces.demand[traces.shift + t]
+            state, cost = self.simulator.step(state, orders, demand, fixed)
+            if t >= ignore:
+                total = total + cost
+        return total / (traces.periods - ignore)
+
+    def _forecast_step(self, state: dict[str, Tensor], x: Tensor, outcome: Tensor) -> Tensor:
+        """One Adam step on Eq. 3."""
+
+        def loss(theta: Tensor) -> Tensor:
+            return pinball(self.forecaster(theta, x), outcome).mean()
+
+        value: Tensor
+        grad, value = torch.func.grad_and_value(loss)(state["forecaster"])
+        adam_(state, "forecaster", grad, self.config.forecast_lr)
+        return value
+
+    def _map_step(self, traces: Traces) -> Tensor:
+        """One Adam step on Eq. 4."""
+        f, g = self.state["forecaster"], self.state["map"]
+        value: Tensor
+        grad, value = torch.func.grad_and_value(lambda g: self.cost(f, g, traces).mean())(g)
+        adam_(self.state, "map", grad, self.config.lr)
+        return value
+
+    @torch.no_grad()
+    def update(self, batch: Traces) -> dict[str, Tensor]:
+        """One step of the phase that the share `forecast` of the budget names."""
+        self._check(batch)
+        done = int(self.state["updates"])
+        self.state["updates"] += 1
+        total = self.setup.budget // (len(batch) * batch.periods)
+        if len(self.state["map"]) and done >= self.config.forecast * total:
+            return {"cost": self._map_step(batch)}
+        weeks, n = self.forecaster.weeks(batch), (self.config.windows,)
+        week = torch.randint(
+            weeks.start, weeks.stop, n, generator=self.rng, device=self.device
+        )  # fmt: skip
+        sample = torch.randint(len(batch), n, generator=self.rng, device=self.device)
+        return {
+            "pinball": self.forecast_step(self.state, *self.forecaster.windows(batch, week, sample))
+        }
+
+    def _check(self, batch: Traces) -> None:
+        """Once: the traces are long enough, and f knows their lead times.
+
+        Raises: PgbenchError otherwise.
+        """
+        if not self.forecaster.weeks(batch):
+            needed = self.network.past + max(self.forecaster.leads) + 1
+            raise PgbenchError(
+                f"traces of {len(batch.demand)} weeks: the forecaster needs at least {needed}"
+            )
+        if self.unchecked:
+            odd = set(batch.fixed["lead"].unique().tolist()) - set(self.forecaster.leads)
+            if odd:
+                raise PgbenchError(
+                    f"lead time {min(odd):g} is not among leads = {self.forecaster.leads}; "
+                    "change them with --set leads"
+                )
+            self.unchecked = False
+
+    @torch.no_grad()
+    def validate(self, traces: Traces, ignore: int) -> Tensor:
+        """The mean reported cost on `traces`; keeps the parameters if it is the lowest so far."""
+        s = self.state
+        cost = self.cost(s["forecaster"], s["map"], traces, ignore).mean()
+        better = cost < s["best_cost"]
+        s["best"].copy_(torch.where(better, torch.cat([s["forecaster"], s["map"]]), s["best"]))
+        s["best_cost"].copy_(torch.where(better, cost, s["best_cost"]))
+        return cost
+
+
+def _misfit(network: Network) -> str:
+    """What `network` lacks for these policies; empty if nothing."""
+    if network.upstream or network.stores != 1:
+        return f"one store without a warehouse, not {network.stores} and {network.upstream}"
+    if not network.past:
+        return "past demand in the observation"
+    return ""

@@ -1,0 +1,72 @@
+"""Replaying recorded traces under a policy: what the algorithms of the family share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from pgbench.network import Traces
+
+from .policies import OrderPolicy
+
+SEGMENT = 10  # periods that are compiled, or recomputed, together
+Policy = OrderPolicy | Callable[[Tensor, Tensor], Tensor]
+Segment = Callable[..., tuple[Tensor, Tensor]]
+
+
+def segment(sim: Any, pi: Policy) -> Segment:
+    """A function (theta, state, demand, rest, fixed) of the state before some periods.
+
+    It gives the state (R, B) after them and the cost of each, summed over the batch, (periods,).
+    """
+
+    def replay(
+        theta: Tensor, state: Tensor, demand: Tensor, rest: Tensor | None, fixed: dict[str, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        costs = []
+        for t in range(len(demand)):
+            obs = state if rest is None else torch.cat([state, rest[t]])
+            state, cost = sim.step(state, pi(theta, obs), demand[t], fixed)
+            costs.append(cost.sum())
+        return state, torch.stack(costs)
+
+    return replay
+
+
+def parts(sim: Any, traces: Traces) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Demand (n, K, B) of successive segments of n periods, and what each period shows besides."""
+    for t in range(0, traces.periods, SEGMENT):
+        ends = range(t, min(t + SEGMENT, traces.periods))
+        seen = [rest for at in ends if (rest := sim.context(traces, at)) is not None]
+        demand = traces.demand[traces.shift + t : traces.shift + ends.stop]
+        yield demand, torch.stack(seen) if seen else None
+
+
+def costs(
+    replay: Segment, sim: Any, theta: Tensor, traces: Traces, recompute: bool = False
+) -> Tensor:
+    """Mean cost per store of each period, (T,), differentiable in `theta`.
+
+    With `recompute`, the backward pass computes a segment's activations anew: memory for one
+    segment and the states between segments, not for all periods.
+    """
+    state, fixed, out = traces.start, sim.fixed(traces), []
+    for demand, rest in parts(sim, traces):
+        args = (theta, state, demand, rest, fixed)
+        if recompute:
+            state, cost = checkpoint(replay, *args, use_reentrant=False)
+        else:
+            state, cost = replay(*args)
+        out.append(cost)
+    return torch.cat(out) / (len(traces) * sim.network.stores)
+
+
+def keep_best_(state: dict[str, Tensor], cost: Tensor) -> None:
+    """`theta` becomes `best` where its cost is below `best_cost`; without host synchronisation."""
+    better = cost < state["best_cost"]
+    for name, new in (("best", state["theta"]), ("best_cost", cost)):
+        state[name].copy_(torch.where(better, new, state[name]))

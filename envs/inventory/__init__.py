@@ -1,0 +1,1 @@
+"""Inventory control: stores and the networks that supply them, and their exact optima."""

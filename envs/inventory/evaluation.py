@@ -1,0 +1,72 @@
+"""How a policy for a supply network is judged: long simulations, without their warm-up.
+
+An episode is a block of samples that are simulated side by side; its score is their mean cost per
+store and period, or by how many percent that exceeds the optimum (or bound) where one is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pgbench.interface import make
+from pgbench.network import Traces
+from pgbench.registry import EnvSpec
+
+BLOCK = 512  # samples times stores of an episode
+
+
+def evaluate(
+    policy: Callable[[Any], Any], spec: EnvSpec, seeds: Sequence[int], env_kwargs: Mapping[str, Any]
+) -> tuple[list[float], list[int]]:
+    """Scores and lengths (periods) of one episode a seed.
+
+    All episodes run in one batch; `policy` maps raw observations (n, d) to orders (n, edges).
+    """
+    env = make(spec, num_envs=1, **env_kwargs)
+    count = max(1, BLOCK // env.network.stores)
+    periods, warm_up = env.horizon("test")
+    traces = _joined([env.traces(count, seed, "test") for seed in seeds])
+    cost = simulate(env, policy, traces, periods, warm_up)
+    scores = cost.reshape(len(seeds), -1).mean(1)
+    if hasattr(env, "optimum"):
+        best = env.optimum.value
+        scores = 100 * (scores - best) / abs(best)
+    return scores.tolist(), [periods] * len(seeds)
+
+
+@torch.inference_mode()
+def simulate(
+    env: Any, policy: Callable[[Any], Any], traces: Traces, periods: int, warm_up: int
+) -> Tensor:
+    """Mean cost per store and period after the warm-up of every sample, (B,) float64."""
+    on_tensors = getattr(policy, "on_tensors", None)
+    device = policy.algorithm.device if on_tensors else "cpu"  # type: ignore[attr-defined]
+    sim, traces = env.simulator(device), traces.to(device)
+    state, fixed = traces.start, sim.fixed(traces)
+    total = torch.zeros(len(traces), dtype=torch.float64, device=device)
+    for t in range(periods):
+        rest = sim.context(traces, t)
+        obs = (state if rest is None else torch.cat([state, rest])).T
+        if on_tensors:
+            orders = on_tensors(obs)
+        else:
+            orders = torch.from_numpy(np.asarray(policy(obs.numpy()), np.float32))
+        demand = traces.demand[traces.shift + t]
+        state, cost = sim.step(state, env.admissible(state, orders.T, sim), demand, fixed)
+        if t >= warm_up:
+            total += cost
+    return (total / (periods - warm_up) / env.network.stores).cpu()
+
+
+def _joined(parts: list[Traces]) -> Traces:
+    first = parts[0]
+    return Traces(
+        torch.cat([p.demand for p in parts], -1), torch.cat([p.start for p in parts], -1),
+        {k: torch.cat([p.fixed[k] for p in parts], -1) for k in first.fixed},
+        first.clock, first.shift,
+    )  # fmt: skip

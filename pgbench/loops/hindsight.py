@@ -1,0 +1,98 @@
+"""The hindsight loop: recorded traces of everything exogenous are replayed under each new policy.
+
+The algorithm gets batches of traces and simulates them itself; there is no stepping of
+environments in training. Held-out traces choose among the policies that training passes through;
+the evaluation's traces are others again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from pgbench.algorithm import Algorithm
+from pgbench.errors import PgbenchError
+from pgbench.loops.base import Episodes, Phase
+from pgbench.network import Traces
+from pgbench.policy import Policy
+
+CHUNK = 10  # updates a phase: seconds at most between chances to save
+
+
+class Hindsight:
+    """Needs of the config: `traces`, `batch`, `dev_traces`, `dev_every`; of the algorithm:
+
+    `update(traces)` learns from a batch; `validate(traces, warm_up)` returns the mean cost on
+    held-out traces and keeps the best parameters so far.
+    """
+
+    compile_from: ClassVar[int] = 5_000_000
+    threads: ClassVar[int] = 1
+
+    def __init__(self, algorithm: Algorithm, env: Any, budget: int, seed: int) -> None:
+        c = algorithm.config
+        for name in ("traces", "batch", "dev_traces", "dev_every"):
+            if getattr(c, name) < 1:
+                raise PgbenchError(f"{name} must be at least 1, not {getattr(c, name)}")
+        periods, self.warm_up = env.horizon("train")[0], env.horizon("dev")[1]
+        self.batch = min(c.batch, c.traces)
+        self.cost = self.batch * periods  # environment steps an update
+        if budget < self.cost:
+            raise PgbenchError(
+                f"a budget of {budget} is below one update of {self.cost} environment steps "
+                f"({self.batch} traces of {periods} periods); raise --budget or lower --set batch"
+            )
+        self.algorithm, self.env = algorithm, env
+        self.budget, self.steps = budget - budget % self.cost, 0
+        self.policy = Policy(algorithm, env.single_action_space)
+        self.episodes = Episodes(1)
+        self.train: Traces = env.traces(c.traces, seed, "train").to(algorithm.device)
+        self.dev: Traces = env.traces(c.dev_traces, seed + 2, "dev").to(algorithm.device)
+        self.rng = torch.Generator().manual_seed(seed)
+        self.per_epoch = c.traces // self.batch
+        self.order = torch.empty(0, dtype=torch.long)  # what is left of the epoch's permutation
+
+    @property
+    def updates(self) -> int:
+        """Updates so far."""
+        return self.steps // self.cost
+
+    def phases(self) -> Iterator[Phase]:
+        """Updates on shuffled traces, with a look at the held-out ones every `dev_every` epochs."""
+        every = self.algorithm.config.dev_every * self.per_epoch
+        while self.steps < self.budget:
+            for _ in range(CHUNK):
+                metrics = self.algorithm.update(self.next_batch())
+                self.steps += self.cost
+                last = self.steps == self.budget
+                if self.updates % every == 0 or last:
+                    metrics["dev_cost"] = self.validate()
+                if last:
+                    break
+            yield Phase("update", metrics)
+
+    def validate(self) -> Tensor:
+        """The algorithm's cost on the held-out traces, per store and period."""
+        cost: Tensor = self.algorithm.validate(self.dev, self.warm_up)  # type: ignore[attr-defined]
+        return cost
+
+    def next_batch(self) -> Traces:
+        """The next samples of a permutation that is drawn anew every epoch."""
+        if self.batch == len(self.train):
+            return self.train
+        if len(self.order) < self.batch:
+            self.order = torch.randperm(len(self.train), generator=self.rng)
+        index, self.order = self.order[: self.batch], self.order[self.batch :]
+        return self.train.pick(index.to(self.algorithm.device))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Generator, counter and the rest of the permutation; the traces follow from the seed."""
+        return {"steps": self.steps, "rng": self.rng.get_state(), "order": self.order.clone()}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        self.steps, self.order = saved["steps"], saved["order"]
+        self.rng.set_state(saved["rng"])

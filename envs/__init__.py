@@ -94,7 +94,8 @@ _instances("one-store-lost-sales", _costs((1, 2, 3, 4)),
 _instances("one-store-backlogged", _costs((1, 4, 7, 10, 15, 20)),
     entry_point="pgbench.envs.inventory.settings:OneStoreBacklogged", underlying=_FORM,
     summary="order for one store; unmet demand waits", metrics=_GAP, capabilities=_KNOWN)
-_instances("serial-system", {**_costs((1, 2, 3, 4)), **{f"n{n}": {"locations": n} for n in range(3, 8)}},
+_instances("serial-system",
+    {**_costs((1, 2, 3, 4)), **{f"n{n}": {"locations": n} for n in range(3, 8)}},
     entry_point="pgbench.envs.inventory.settings:SerialSystem", underlying=_FORM,
     summary="order along a chain of locations", metrics=_GAP, capabilities=_KNOWN)
 _instances("transshipment", {str(k): {"stores": k} for k in (3, 5, 10, 20, 30, 50)},

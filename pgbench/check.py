@@ -22,12 +22,15 @@ from pgbench.evaluate import evaluate
 from pgbench.loops.base import Phase
 from pgbench.plan import Plan, Protocol, make_plan
 from pgbench.record import check as check_record
-from pgbench.registry import ENVS, find_algo, missing_capabilities, resolve
+from pgbench.registry import ENVS, find_algo, find_env, missing_capabilities, resolve
 from pgbench.runner import Run, build
 
 # Small enough for seconds, large enough for several phases; keys that a config lacks are left out.
-TINY = {"horizon": 256, "num_envs": 2, "minibatch": 64, "start": 40, "batch": 32, "hidden": "16,16"}
-BUDGETS = {"onpolicy": 1024, "offpolicy": 700}
+TINY = {
+    "horizon": 256, "num_envs": 2, "minibatch": 64, "start": 40, "batch": 32, "hidden": "16,16",
+    "traces": 64, "dev_traces": 8, "dev_every": 1,
+}  # fmt: skip
+BUDGETS = {"onpolicy": 1024, "offpolicy": 700, "hindsight": 56_000}
 
 
 class Killed(BaseException):
@@ -66,7 +69,7 @@ class Bench:
 
     def plan(self, seed: int = 0) -> Plan:
         """A run of a few phases."""
-        spec = find_algo(self.algo)
+        spec = find_algo(self.algo, find_env(self.env).family)
         fields = {f.name for f in dataclasses.fields(resolve(spec).Config)}
         settings = {key: value for key, value in TINY.items() if key in fields}
         return make_plan(
@@ -82,7 +85,7 @@ class Bench:
 
 def documented(bench: Bench) -> None:
     """The config is frozen and each of its fields has a line of doc; the module has a docstring."""
-    cls = resolve(find_algo(bench.algo))
+    cls = resolve(find_algo(bench.algo, find_env(bench.env).family))
     config = cls.Config
     params = getattr(config, "__dataclass_params__", None)
     assert params is not None and params.frozen, "Config must be a frozen dataclass"
@@ -103,7 +106,12 @@ def acts(bench: Bench) -> None:
         assert bool(torch.isfinite(mode).all()), "act gives numbers that are not finite"
         again = algorithm.act(obs, explore=False)
         assert torch.equal(mode, again), "explore=False must be the mode"
-        assert not torch.equal(algorithm.act(obs), algorithm.act(obs)), "exploration has no noise"
+        noisy = not torch.equal(algorithm.act(obs), algorithm.act(obs))
+        assert noisy == algorithm.explores, (
+            "exploration has no noise"
+            if algorithm.explores
+            else "explores = False, yet act is noisy"
+        )
         assert algorithm.state, "self.state holds no tensor: nothing would be saved"
         for name, value in algorithm.state.items():
             assert value.device == algorithm.device, f"state '{name}' is not on {algorithm.device}"
@@ -167,12 +175,12 @@ CHECKS: tuple[Callable[[Bench], None], ...] = (
 )  # fmt: skip
 
 
-def default_env(algo: str) -> str:
+def default_env(algo: str, family: str | None = None) -> str:
     """The compatible environment with the smallest smoke budget.
 
-    Raises: PgbenchError if there is none.
+    Raises: PgbenchError if there is none, or if the algorithm has several families.
     """
-    spec = find_algo(algo)
+    spec = find_algo(algo, family)
     fits = [
         env
         for env in ENVS.all()

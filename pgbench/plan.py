@@ -104,7 +104,8 @@ def make_plan(
     """Resolve names, config, budget and device.
 
     `settings` are config keys, or `env.<keyword>` for the environment's constructor (`env.` may be
-    left out where the algorithm has no key of that name); `tuning` says how they were chosen (`class` and `trials`; by default `paper` for an algorithm's defaults).
+    left out where the algorithm has no key of that name); `tuning` says how they were chosen
+    (`class` and `trials`; by default `paper` for an algorithm's defaults).
 
     Raises: PgbenchError for anything unknown, ill-typed, out of range or incompatible.
     """

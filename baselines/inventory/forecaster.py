@@ -1,7 +1,8 @@
 """Quantiles of the demand over a lead time, from past demand: a network and the pinball loss.
 
 Equations, numbered here (L a lead time, D_L the demand of the L + 1 weeks from now on):
-  Eq. 1   f(x)[L, i] estimates the q_i-quantile of D_L, q_i = 0.05, 0.10, ..., 0.95, kept >= 0
+  Eq. 1   f(x)[L, i] estimates the q_i-quantile of D_L, q_i = 0.05, 0.10, ..., 0.95; it is clipped
+          at 0 where it is used, not where it is learnt: a clipped output would learn no more
   Eq. 2   pinball loss of a forecast v at level q for an outcome y: max(q (y - v), (q - 1) (y - v))
   Eq. 3   v(q) between the levels by linear interpolation, with v(0) = 2 v(.05) - v(.10) and
           v(1) = 2 v(.95) - v(.90)
@@ -37,15 +38,15 @@ class Forecaster:
         return Mlp((self.past + self.clock, *self.hidden, LEVELS * len(self.leads)), "elu")
 
     def __call__(self, theta: Tensor, x: Tensor) -> Tensor:
-        """Eq. 1: (n, leads, 19) from past demand, oldest first, and the days (n, past + 1)."""
-        return self.net(theta, x).clamp(min=0).reshape(-1, len(self.leads), LEVELS)
+        """Eq. 1, not clipped: (n, leads, 19) from past demand, oldest first, then the days."""
+        return self.net(theta, x).reshape(-1, len(self.leads), LEVELS)
 
     def weeks(self, traces: Traces) -> range:
         """The weeks of `traces` in which a window can begin."""
         return range(self.past, len(traces.demand) - max(self.leads))
 
     def windows(self, traces: Traces, week: Tensor, sample: Tensor) -> tuple[Tensor, Tensor]:
-        """What is read in weeks `week` of traces `sample` (n,), and what follows, D_L (n, leads)."""
+        """What is read in weeks `week` of traces `sample` (n,), and then D_L (n, leads)."""
         span = torch.arange(-self.past, max(self.leads) + 1, device=week.device)
         demand = traces.demand[week[:, None] + span, 0, sample[:, None]]
         x, ahead = demand[:, : self.past], demand[:, self.past :]

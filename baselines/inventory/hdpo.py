@@ -29,7 +29,6 @@ from torch import Tensor
 from pgbench.algorithm import Algorithm, Setup
 from pgbench.config import option
 from pgbench.network import Traces
-from pgbench.ops.matmul import fast_matmul
 from pgbench.optim import adam_, clip_norm, with_adam
 
 from .policies import default_policy, make_policy
@@ -95,8 +94,10 @@ class HDPO(Algorithm):
     def gradient(self, theta: Tensor, traces: Traces) -> tuple[Tensor, Tensor]:
         """dJ/dtheta (P,) and J of Eq. 1."""
         theta = theta.detach().requires_grad_()
-        with fast_matmul(self.device), torch.enable_grad():
-            per_period = costs(self.replay, self.sim, theta, traces, self.config.recompute)
+        with torch.enable_grad():
+            per_period = costs(
+                self.replay, self.sim, theta, traces, self.pi.unroll, self.config.recompute
+            )
             cost = per_period.mean()  # Eq. 1
             (grad,) = torch.autograd.grad(cost, theta)
         return grad, cost.detach()
@@ -114,8 +115,7 @@ class HDPO(Algorithm):
     @torch.no_grad()
     def validate(self, traces: Traces, warm_up: int) -> Tensor:
         """Eq. 3 of the present policy, which becomes the best one if it is (Eq. 4)."""
-        with fast_matmul(self.device):
-            per_period = costs(self.replay, self.sim, self.state["theta"], traces)
+        per_period = costs(self.replay, self.sim, self.state["theta"], traces, self.pi.unroll)
         cost = per_period[warm_up:].mean()  # Eq. 3
         keep_best_(self.state, cost)
         return cost

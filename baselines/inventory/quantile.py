@@ -49,7 +49,7 @@ class Config:
     traces: int = option(32768, "training traces", "released code")
     batch: int = option(8192, "traces an update", "released code")
     dev_traces: int = option(32768, "traces on which the best parameters are chosen")
-    dev_every: int = option(40, "updates between two looks at them", "released code: 10 epochs")
+    dev_every: int = option(10, "epochs between two looks at them", "released code")
     forecast: float = option(0.5, "share of the updates that train f, if a map is trained at all")
     forecast_lr: float = option(1e-3, "Adam step size of f")
     windows: int = option(4096, "windows an update of f")
@@ -86,6 +86,8 @@ class Quantile(Algorithm):
         self.unchecked = self.varies
         self.forecaster = Forecaster(network.past, leads, network.clock, config.hidden)
         self.returns = config.policy == "returns_nv"
+        if self.returns and not setup.env.returns:
+            raise PgbenchError("returns_nv sends stock back; allow it with --set env.returns=true")
         init = torch.Generator().manual_seed(setup.seed)
         f = self.forecaster.net.init_uniform(init)
         self.map = Mlp((1, *config.map_hidden, 1), "elu")
@@ -127,7 +129,7 @@ class Quantile(Algorithm):
         """Forecast quantiles (n, 19) for the lead time of each sample."""
         rows = self.network.rows
         known = slice(rows["past"].start, rows["past"].stop + self.network.clock)
-        values = self.forecaster(theta, obs[:, known])
+        values = self.forecaster(theta, obs[:, known]).clamp(min=0)
         if not self.varies:
             return values[:, 0]
         index = (self._row("lead", obs)[:, None] == self.lead_of).int().argmax(-1)
@@ -139,10 +141,9 @@ class Quantile(Algorithm):
         return order if self.returns else order.clamp(min=0)
 
     def act(self, obs: Tensor, explore: bool = True) -> Tensor:
-        """Orders (n, 1): of the present parameters, or without `explore` of the best ones."""
-        f, g = self.state["forecaster"], self.state["map"]
-        if not explore:
-            f, g = self.state["best"].split([len(f), len(g)])
+        """Orders (n, 1) of the best parameters so far."""
+        sizes = [len(self.state["forecaster"]), len(self.state["map"])]
+        f, g = torch.split_with_sizes(self.state["best"], sizes)
         position = obs[:, self.network.rows["store"]].sum(-1)
         return self.orders(self.forecast(f, obs), self.quantile(g, obs), position)[:, None]
 
@@ -150,11 +151,12 @@ class Quantile(Algorithm):
         """Mean cost (B,) of the periods from `ignore` on, differentiable in the map `g`."""
         fixed, state = self.simulator.fixed(traces), traces.start
         total = torch.zeros(len(traces), device=state.device)
-        # What does not depend on the orders is read beside an idle state, so that the gradient
-        # does not run through the forecaster.
-        level = self.quantile(g, self.simulator.observe(traces.start, traces, 0).T)
+        level = None
         for t in range(traces.periods):
-            values = self.forecast(f, self.simulator.observe(traces.start, traces, t).T)
+            # Read beside an idle state, so that the gradient does not run through the forecaster.
+            seen = torch.cat([traces.start, self.simulator.context(traces, t)]).T
+            values = self.forecast(f, seen)
+            level = self.quantile(g, seen) if level is None else level
             orders = self.orders(values, level, state.sum(0))[None]
             orders = self.simulator.feasible(state, orders, returns=self.returns)
             demand = traces.demand[traces.shift + t]
@@ -192,13 +194,11 @@ class Quantile(Algorithm):
         if len(self.state["map"]) and done >= self.config.forecast * total:
             return {"cost": self._map_step(batch)}
         weeks, n = self.forecaster.weeks(batch), (self.config.windows,)
-        week = torch.randint(
-            weeks.start, weeks.stop, n, generator=self.rng, device=self.device
-        )  # fmt: skip
-        sample = torch.randint(len(batch), n, generator=self.rng, device=self.device)
-        return {
-            "pinball": self.forecast_step(self.state, *self.forecaster.windows(batch, week, sample))
-        }
+        rng, device = self.rng, self.device
+        week = torch.randint(weeks.start, weeks.stop, n, generator=rng, device=device)
+        sample = torch.randint(len(batch), n, generator=rng, device=device)
+        x, outcome = self.forecaster.windows(batch, week, sample)
+        return {"pinball": self.forecast_step(self.state, x, outcome)}
 
     def _check(self, batch: Traces) -> None:
         """Once: the traces are long enough, and f knows their lead times.
@@ -211,7 +211,7 @@ class Quantile(Algorithm):
                 f"traces of {len(batch.demand)} weeks: the forecaster needs at least {needed}"
             )
         if self.unchecked:
-            odd = set(batch.fixed["lead"].unique().tolist()) - set(self.forecaster.leads)
+            odd = set(batch.fixed["lead"].flatten().tolist()) - set(self.forecaster.leads)
             if odd:
                 raise PgbenchError(
                     f"lead time {min(odd):g} is not among leads = {self.forecaster.leads}; "

@@ -92,8 +92,9 @@ class REINFORCE(Algorithm):
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """The next state (R, B) and the cost (B,) under Eq. 1."""
         scores = self.pi.scores(theta, obs) + self.config.sigma * noise
-        next_state, cost = self.sim.step(state, self.pi.orders(scores, obs), demand, fixed)
-        return next_state, cost
+        stepped: tuple[Tensor, Tensor]
+        stepped = self.sim.step(state, self.pi.orders(scores, obs), demand, fixed)
+        return stepped
 
     def surrogate(self, theta: Tensor, obs: Tensor, noise: Tensor, adv: Tensor) -> Tensor:
         """A function whose gradient is Eq. 4; obs (d, N), noise (M, N), adv (N,) of N = T B."""
@@ -118,20 +119,20 @@ class REINFORCE(Algorithm):
         """Replay a batch with noise, then one step on it."""
         state, fixed = batch.start, self.sim.fixed(batch)
         seen, noises, paid = [], [], []
+        for t in range(batch.periods):
+            rest = self.sim.context(batch, t)
+            obs = state if rest is None else torch.cat([state, rest])
+            noise = self.noise(self.outputs(obs), len(batch))
+            seen.append(obs)
+            noises.append(noise)
+            demand = batch.demand[batch.shift + t]
+            state, cost = self.period(self.state["theta"], obs, noise, state, demand, fixed)
+            paid.append(cost)
+        cost = torch.stack(paid)  # (T, B)
+        to_go = cost_to_go(cost)
+        adv = (to_go - to_go.mean(1, keepdim=True)).flatten()  # Eq. 3
         with fast_matmul(self.device):
-            for t in range(batch.periods):
-                rest = self.sim.context(batch, t)
-                obs = state if rest is None else torch.cat([state, rest])
-                noise = self.noise(self.outputs(obs), len(batch))
-                seen.append(obs)
-                noises.append(noise)
-                demand = batch.demand[batch.shift + t]
-                state, cost = self.period(self.state["theta"], obs, noise, state, demand, fixed)
-                paid.append(cost)
-            cost = torch.stack(paid)  # (T, B)
-            to_go = cost_to_go(cost)
-            adv = to_go - to_go.mean(1, keepdim=True)  # Eq. 3
-            metrics = self.step(self.state, torch.cat(seen, 1), torch.cat(noises, 1), adv.flatten())
+            metrics = self.step(self.state, torch.cat(seen, 1), torch.cat(noises, 1), adv)
         return {"cost": cost.mean() / self.sim.network.stores, **metrics}
 
     def outputs(self, obs: Tensor) -> int:
@@ -142,9 +143,8 @@ class REINFORCE(Algorithm):
 
     @torch.no_grad()
     def validate(self, traces: Traces, warm_up: int) -> Tensor:
-        """The cost after the warm-up of the policy without noise; it may become the best (Eq. 5)."""
-        with fast_matmul(self.device):
-            per_period = costs(self.replay, self.sim, self.state["theta"], traces)
+        """Cost after the warm-up of the policy without noise; it may become the best (Eq. 5)."""
+        per_period = costs(self.replay, self.sim, self.state["theta"], traces, self.pi.unroll)
         cost = per_period[warm_up:].mean()
         keep_best_(self.state, cost)
         return cost

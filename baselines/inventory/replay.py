@@ -13,7 +13,6 @@ from pgbench.network import Traces
 
 from .policies import OrderPolicy
 
-SEGMENT = 10  # periods that are compiled, or recomputed, together
 Policy = OrderPolicy | Callable[[Tensor, Tensor], Tensor]
 Segment = Callable[..., tuple[Tensor, Tensor]]
 
@@ -37,32 +36,35 @@ def segment(sim: Any, pi: Policy) -> Segment:
     return replay
 
 
-def parts(sim: Any, traces: Traces) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """Demand (n, K, B) of successive segments of n periods, and what each period shows besides."""
-    for t in range(0, traces.periods, SEGMENT):
-        ends = range(t, min(t + SEGMENT, traces.periods))
+def parts(sim: Any, traces: Traces, unroll: int) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Demand (n, K, B) of segments of n <= unroll periods, and what each period shows besides."""
+    for t in range(0, traces.periods, unroll):
+        ends = range(t, min(t + unroll, traces.periods))
         seen = [rest for at in ends if (rest := sim.context(traces, at)) is not None]
         demand = traces.demand[traces.shift + t : traces.shift + ends.stop]
         yield demand, torch.stack(seen) if seen else None
 
 
 def costs(
-    replay: Segment, sim: Any, theta: Tensor, traces: Traces, recompute: bool = False
+    replay: Segment, sim: Any, theta: Tensor, traces: Traces, unroll: int, recompute: bool = False
 ) -> Tensor:
     """Mean cost per store of each period, (T,), differentiable in `theta`.
 
-    With `recompute`, the backward pass computes a segment's activations anew: memory for one
-    segment and the states between segments, not for all periods.
+    Segments of `unroll` periods are compiled, or recomputed, together. With `recompute`, the
+    backward pass computes a segment's activations anew: memory for one segment and the states
+    between segments, not for all periods.
     """
     state, fixed, out = traces.start, sim.fixed(traces), []
-    for demand, rest in parts(sim, traces):
+    for demand, rest in parts(sim, traces, unroll):
         args = (theta, state, demand, rest, fixed)
         if recompute:
             state, cost = checkpoint(replay, *args, use_reentrant=False)
         else:
             state, cost = replay(*args)
         out.append(cost)
-    return torch.cat(out) / (len(traces) * sim.network.stores)
+    total = torch.cat(out)
+    stores: int = sim.network.stores
+    return total / (len(traces) * stores)
 
 
 def keep_best_(state: dict[str, Tensor], cost: Tensor) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any, Protocol, Unpack
 
@@ -19,12 +20,16 @@ from .simulator import Simulator
 
 TRAIN, DEV = (50, 30), (100, 60)  # periods, and how many of them warm up (the paper's)
 MOST = 4.0  # times the mean demand: the largest order of the action box
+LIMIT = 100.0  # times the mean demand: the largest order that a supplier takes
 
 
 class Problem(Protocol):
     """What an environment is made from: a network and its exogenous traces."""
 
-    network: Network
+    @property
+    def network(self) -> Network:
+        """Locations, edges, costs."""
+        ...
 
     def draw(self, rng: np.random.Generator, count: int, periods: int, split: str) -> Traces:
         """`count` samples of `periods` periods."""
@@ -37,7 +42,8 @@ class Inventory(BatchEnv):
     Observation float32 (n, d): the rows that `network.rows` describes, in units: of each location
     the stock on hand, then what arrives in 1, 2, ... periods.
     Action float32 (n, edges): units ordered on each edge of `network.edges`. Negative orders
-    become 0, and where a location's orders exceed its stock they are scaled down together.
+    become 0, and where a location's orders exceed its stock they are scaled down together; an
+    order above 100 times the mean demand counts as that.
     Reward: minus the cost of the period per store. Episodes are truncated after 50 periods.
     """
 
@@ -60,6 +66,7 @@ class Inventory(BatchEnv):
             n.mean[e.target - n.upstream] if e.target >= n.upstream else total for e in n.edges
         ]
         high = MOST * np.array(usual, np.float32)
+        self._limit = LIMIT * torch.tensor(usual)[:, None]
         low = -high if returns else np.zeros_like(high)
         super().__init__(num_envs, spaces.Box(low, high), render_fps=1, **options)
         self._simulator = Simulator(n)
@@ -115,7 +122,11 @@ class Inventory(BatchEnv):
     def admissible(
         self, state: torch.Tensor, orders: torch.Tensor, simulator: Simulator
     ) -> torch.Tensor:
-        """Orders (edges, B) as they are carried out: feasible, and whole where units are."""
+        """Orders (edges, B) as they are carried out: feasible, limited, whole where units are.
+
+        Without the limit, a policy that orders the more the more it has would reach infinity.
+        """
+        orders = torch.minimum(orders, self._limit.to(orders))
         orders = orders.round() if self.network.integer else orders
         return simulator.feasible(state, orders, self.returns)
 
@@ -169,3 +180,9 @@ class Solved(Inventory):
         assert solve is not None
         found: Optimum = solve()
         return found
+
+    @cached_property
+    def best(self) -> Callable[[torch.Tensor], torch.Tensor] | None:
+        """The policy of the optimum: states (R, B) -> orders (edges, B); None for a bound."""
+        make = getattr(self.problem, "best", None)
+        return None if make is None else make()

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.random import Generator, RandomState
 from numpy.typing import NDArray
+from torch import Tensor
 
 from pgbench.errors import PgbenchError
 from pgbench.interface import Optimum
@@ -29,6 +30,9 @@ ECHELON_LEADS = (2, 4, 1, 3, 2)
 TWO_WAREHOUSES = (
     (0, 2), (0, 1), (6, 2), (6, 2), (6, 1), (0, 2), (6, 0), (5, 2), (6, 2), (0, 2),
 )  # fmt: skip
+
+
+Orders = Callable[[Tensor], Tensor]  # a policy: states (R, B) -> orders (edges, B)
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,7 @@ class Instance:
     network: Network
     demand: Demand
     optimum: Callable[[], Optimum] | None = None
+    best: Callable[[], Orders] | None = None  # makes the policy that reaches it
 
     def draw(self, rng: Generator, count: int, periods: int, split: str) -> Traces:
         """Fresh traces; stores begin with U(0, 1) times their mean demand in every column."""
@@ -93,7 +98,18 @@ def one_store_lost(penalty: float, lead_time: int, holding: float, mean: float) 
         solved = lambda: lost_sales.solve(mean, penalty, holding, lead_time).cost  # noqa: E731
         return _optimum("optimum", "relative value iteration", {"lost sales": key}, solved)
 
-    return Instance(network, Demand((mean,)), optimum)
+    def best() -> Orders:
+        table = torch.from_numpy(lost_sales.solve(mean, penalty, holding, lead_time).orders)
+        last = torch.tensor(table.shape)[:, None] - 1
+
+        def orders(state: Tensor) -> Tensor:
+            held = state[:lead_time].round().long().cpu()
+            found = table[tuple(torch.minimum(held, last))]
+            return found.to(state)[None]
+
+        return orders
+
+    return Instance(network, Demand((mean,)), optimum, best)
 
 
 def one_store_backlogged(
@@ -111,7 +127,11 @@ def one_store_backlogged(
         cost = newsvendor.cost(mean, std, penalty, holding, lead_time)
         return Optimum(cost, "optimum", "newsvendor formula")
 
-    return Instance(network, Demand((mean,), (std,)), optimum)
+    def best() -> Orders:
+        level = newsvendor.level(mean, std, penalty, holding, lead_time)
+        return lambda state: (level - state.sum(0, keepdim=True)).clamp(min=0)
+
+    return Instance(network, Demand((mean,), (std,)), optimum, best)
 
 
 def serial(penalty: float, lead_time: int, locations: int, mean: float, std: float) -> Instance:
@@ -130,13 +150,26 @@ def serial(penalty: float, lead_time: int, locations: int, mean: float, std: flo
     )  # fmt: skip
     key = {"mean": mean, "std": std, "penalty": penalty, "holding": holding, "leads": leads}
 
-    def optimum() -> Optimum:
-        return _optimum(
-            "optimum", "Clark-Scarf recursion", {"serial": key},
-            lambda: clark_scarf.solve(mean, std, penalty, holding[::-1], leads[::-1]).cost,
-        )  # fmt: skip
+    def solved() -> clark_scarf.Serial:
+        return clark_scarf.solve(mean, std, penalty, holding[::-1], leads[::-1])
 
-    return Instance(network, Demand((mean,), (std,)), optimum)
+    def optimum() -> Optimum:
+        origin = "Clark-Scarf recursion"
+        return _optimum("optimum", origin, {"serial": key}, lambda: solved().cost)
+
+    def best() -> Orders:
+        levels = solved().levels[::-1]  # upstream first
+
+        def orders(state: Tensor) -> Tensor:
+            upstream, store = network.inventories(state)
+            held = torch.cat([upstream.sum(1), store.sum(1)])
+            echelon = held.flip(0).cumsum(0).flip(0)  # a location's and all below it
+            wanted = (torch.tensor(levels).to(state)[:, None] - echelon).clamp(min=0)
+            return torch.cat([torch.minimum(wanted[1:], upstream[:, 0]), wanted[:1]])
+
+        return orders
+
+    return Instance(network, Demand((mean,), (std,)), optimum, best)
 
 
 def _uniform(seed: int, low: float, high: float, size: int) -> NDArray[np.float64]:

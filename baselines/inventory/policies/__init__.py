@@ -27,6 +27,7 @@ class OrderPolicy(Protocol):
     lr: float  # Adam step size of the released code for this policy
     clip: float | None = None  # limit of the gradient norm in the released code
     count: int  # number of parameters P
+    unroll: int = 10  # periods that are worth compiling together
 
     def init(self, rng: torch.Generator) -> Tensor:
         """Fresh parameters (P,), on the CPU."""

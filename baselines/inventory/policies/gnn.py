@@ -51,7 +51,7 @@ class Features:
         first = max(n.columns) if u else n.columns[1]
         names = ["holding", "penalty"]
         names += [*["past"] * n.past, *["clock"] * n.clock] if n.past else ["mean", "std"]
-        self.network, self.size = network, first + len(names)
+        self.network, self.rows, self.size = network, network.rows, first + len(names)
         constant = torch.zeros(n.locations, self.size)
         constant[:u, first] = torch.tensor(n.holding[:u])
         for v in range(u):
@@ -71,7 +71,7 @@ class Features:
 
     def store(self, obs: Tensor) -> Tensor:
         """What differs between samples of a store (K, varied, B)."""
-        n, rows = self.network, self.network.rows
+        n, rows = self.network, self.rows
         inventory = n.inventories(obs)[1]
         if self.plain:
             return inventory
@@ -89,6 +89,7 @@ class GNN(OrderPolicy):
 
     lr = 1e-3
     clip = 1.0
+    unroll = 1  # its graph is large: more would compile for minutes
 
     def __init__(
         self,
@@ -142,7 +143,7 @@ class GNN(OrderPolicy):
         """Lead times of `Network.edges` (edges, 1), or (edges, B) where they vary."""
         if self.lead_of is None:
             return self.lead
-        return self.lead + self.lead_of @ obs[self.network.rows["lead"]]
+        return self.lead + self.lead_of @ obs[self.features.rows["lead"]]
 
     def scores(self, theta: Tensor, obs: Tensor) -> Tensor:
         """Outputs (edges + self-loops, B) of Eq. 6 before softplus."""

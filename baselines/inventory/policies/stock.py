@@ -5,6 +5,9 @@ IP is an inventory position, on hand plus on the way; all levels are softplus of
   capped_base_stock  min((S - IP)^+, cap)
   echelon_stock      min((S_j - IP of j and all downstream)^+, the supplier's stock on hand), where
                      S_j is the sum of the increments of j and all downstream
+
+Departure from the released code: (capped) base-stock levels start at softplus(10), as its settings
+say; the code sets the bias of a lazy layer, which is drawn anew when the layer gets its shape.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from pgbench.network import Network
 from . import OrderPolicy, allocate
 from .layers import is_chain, is_direct
 
-START = 10.0  # before softplus, as in the released code
+START = 10.0  # before softplus
 
 
 class BaseStock(OrderPolicy):
@@ -36,7 +39,7 @@ class BaseStock(OrderPolicy):
         return "" if is_direct(network) else "needs stores that order from outside only"
 
     def init(self, rng: torch.Generator) -> Tensor:
-        """The released code's starting values (count,)."""
+        """Levels of 10 units and a bit (count,)."""
         return torch.full((self.count,), START)
 
     def scores(self, theta: Tensor, obs: Tensor) -> Tensor:

@@ -36,7 +36,8 @@ class SymmetryAware(OrderPolicy):
 
     def __init__(self, network: Network, device: torch.device | str = "cpu") -> None:
         n, u, inside = network, network.upstream, network.internal
-        self.network, self.leaves = n, allocate.leaves(n, device)
+        self.network, self.rows, self.inside = n, n.rows, len(inside)
+        self.leaves = allocate.leaves(n, device)
         self.limit = LIMIT * sum(n.mean)
         self.varying = [name for name in ("penalty", "holding", "lead") if name in n.varying]
         own = n.columns[1] + len(self.varying) + n.past + n.clock
@@ -81,7 +82,7 @@ class SymmetryAware(OrderPolicy):
 
     def stores(self, obs: Tensor) -> Tensor:
         """What is observed of each store (K, own, B)."""
-        n, rows = self.network, self.network.rows
+        n, rows = self.network, self.rows
         parts = [n.inventories(obs)[1], *(obs[rows[name]][:, None] for name in self.varying)]
         if n.past:
             parts.append(obs[rows["past"]].view(n.past, n.stores, -1).transpose(0, 1))
@@ -91,7 +92,7 @@ class SymmetryAware(OrderPolicy):
 
     def orders(self, scores: Tensor, obs: Tensor) -> Tensor:
         """Squashed outputs; see the head of the file."""
-        n, inside = self.network, len(self.network.internal)
+        n, inside = self.network, self.inside
         have, want = allocate.on_hand(n, obs), F.softplus(scores[:inside])
         shipped = allocate.proportional(want, have, self.leaves, ship_all=n.transship)
         return torch.cat([shipped, scores[inside:].sigmoid() * self.limit])
@@ -118,15 +119,13 @@ def shared(
     i, c = own.shape[1], constant.shape[1]
     sizes = [i, c, net.sizes[0] - i - c]
     w_own, w_constant, w_context = torch.split_with_sizes(parts[0].view(net.shapes[0]), sizes, 1)
-    # (objects, B, H): rows of `own` first, so that they are picked once for all inputs
-    x = torch.matmul(own.transpose(1, 2), w_own.T)
-    if take is not None:
-        x = take(x)
-    bias = F.linear(constant, w_constant, parts[1])[:, None]
-    x = x + bias
+    first = own.transpose(1, 2) @ w_own.T
+    first = first if take is None else take(first)
+    first = first + F.linear(constant, w_constant, parts[1])[:, None]
     if context is not None:
-        x = x + context.T @ w_context.T
+        first = first + context.T @ w_context.T
+    x = first.flatten(0, 1)  # a layer is then one product, and ELU works in place on no view
     for at in range(2, len(parts), 2):
-        x = F.elu(x, inplace=True)
-        x = F.linear(x, parts[at].view(net.shapes[at]), parts[at + 1])
-    return x.squeeze(-1)
+        x = F.elu(x, inplace=at > 2)
+        x = torch.addmm(parts[at + 1], x, parts[at].view(net.shapes[at]).T)
+    return x.view(first.shape[:2])

@@ -3,12 +3,15 @@
 Both read the whole observation. vanilla ends in what the structure of the network suggests:
   no upstream      order = softplus(out + 1)
   chain            order = sigmoid(out) times the supplier's stock on hand
-  warehouses       a softmax divides each warehouse's stock among its stores and itself
+  otherwise        a softmax divides the stock of each location among its targets and itself
   from outside     order = sigmoid(out) times 4 times the mean demand of all stores
-data_driven ends in relu(out), scaled down in proportion where a warehouse has less than that.
+data_driven ends in relu(out), scaled down in proportion where a location has less than that.
 
-Departure from the released code: with several warehouses there is one output an edge, not one for
-each pair of warehouse and store, connected or not.
+Departures from the released code:
+- with several warehouses there is one output an edge, not one for each pair of warehouse and store,
+  connected or not;
+- its network for chains detaches the input (`torch.tensor` of a tensor), so that gradients pass by
+  the stock on hand alone; here the whole gradient counts, as in all of its other policies.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from pgbench.nets import Mlp
 from pgbench.network import Network
 
 from . import OrderPolicy, allocate
-from .layers import LIMIT, columns, init_linear, is_chain, is_direct, is_fork
+from .layers import LIMIT, columns, init_linear, is_chain
 
 
 class Vanilla(OrderPolicy):
@@ -34,11 +37,11 @@ class Vanilla(OrderPolicy):
         hidden: tuple[int, ...] | None = None,
     ) -> None:
         self.network = network
-        self.chain = is_chain(network) and network.upstream > 1
+        self.chain = is_chain(network) and network.upstream > 1 and not network.transship
         widths: tuple[int, ...]
         if not network.upstream:
             widths, self.lr = (32, 32, 32), 3e-3
-        elif self.chain and not network.transship:
+        elif self.chain:
             widths, self.lr = (32, 32), 1e-2
         elif network.transship:
             widths, self.lr = (256, 256, 256), 1e-4
@@ -50,12 +53,6 @@ class Vanilla(OrderPolicy):
         self.limit = LIMIT * sum(network.mean)
         many = network.upstream > 1 and not self.chain
         self.slots = allocate.Slots.of(network, device) if many else None
-
-    @staticmethod
-    def misfit(network: Network) -> str:
-        """Stores alone, a chain, or warehouses with stores."""
-        direct = is_direct(network) or is_chain(network) or is_fork(network)
-        return "" if direct else "needs stores alone, a chain, or warehouses that supply stores"
 
     def init(self, rng: torch.Generator) -> Tensor:
         """PyTorch's default for linear layers (P,)."""
@@ -72,7 +69,7 @@ class Vanilla(OrderPolicy):
             return F.softplus(scores + 1)
         inside, outside = scores[: self.inside], scores[self.inside :].sigmoid() * self.limit
         have = allocate.on_hand(n, obs)
-        if self.chain and not n.transship:
+        if self.chain:
             shipped = inside.sigmoid() * have
         else:
             shipped = allocate.softmax(inside, have, self.slots, keep=not n.transship)
@@ -93,14 +90,13 @@ class DataDriven(OrderPolicy):
         self.network = network
         self.net = Mlp((network.size, *hidden, len(network.edges)), "elu")
         self.count = self.net.count
+        self.inside = len(network.internal)
         self.leaves = allocate.leaves(network, device)
 
     @staticmethod
     def misfit(network: Network) -> str:
         """Past demand must be observed."""
-        if not network.past:
-            return "needs a network whose past demand is observed"
-        return Vanilla.misfit(network)
+        return "" if network.past else "needs a network whose past demand is observed"
 
     def init(self, rng: torch.Generator) -> Tensor:
         """PyTorch's default for linear layers (P,), output biases 1 so that relu passes."""
@@ -115,7 +111,7 @@ class DataDriven(OrderPolicy):
         n, want = self.network, F.relu(scores)
         if not n.upstream:
             return want
-        inside = len(n.internal)
+        inside = self.inside
         have = allocate.on_hand(n, obs)
         shipped = allocate.proportional(want[:inside], have, self.leaves, ship_all=n.transship)
         return torch.cat([shipped, want[inside:]])

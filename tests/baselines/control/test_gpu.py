@@ -17,10 +17,10 @@ NAMES = sorted(spec.name for spec in ALGOS.all() if spec.family == "control")
 
 
 def first_batch(name, device, tmp_path):
-    tiny = Bench(name, default_env(name), tmp_path).plan()
+    tiny = Bench(name, default_env(name, "control"), tmp_path).plan()
     settings = {k: getattr(tiny.config, k) for k in tiny.identity["config"]}
     plan = make_plan(
-        name, default_env(name), budget=tiny.budget, settings=settings, device=device,
+        name, default_env(name, "control"), budget=tiny.budget, settings=settings, device=device,
         compile=False, threads=1,
     )  # fmt: skip
     algorithm, env, loop = build(plan)
@@ -50,7 +50,8 @@ def test_the_update_never_waits_for_the_gpu(name, tmp_path):
 def test_a_run_on_the_gpu_finishes(name, tmp_path):
     from pgbench.api import run
 
-    result = run(name, default_env(name), budget=4096, device="cuda", runs=tmp_path, compile=True,
+    env = default_env(name, "control")
+    result = run(name, env, budget=4096, device="cuda", runs=tmp_path, compile=True,
                  settings={"start": 3900} if name in ("sac", "mdpo-off") else {})  # fmt: skip
     assert result.record["status"] == "finished"
     assert result.record["execution"]["device"] == "cuda"

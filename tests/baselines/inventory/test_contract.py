@@ -1,0 +1,14 @@
+"""The contract suite of `pgbench check`, for the algorithms of the inventory family."""
+
+import pytest
+
+from pgbench.check import CHECKS, Bench
+from pgbench.registry import ALGOS
+
+NAMES = sorted(spec.name for spec in ALGOS.all() if spec.family == "inventory")
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_contract(name, check, tmp_path):
+    check(Bench(name, "one-store-lost-sales-p9-l1", tmp_path))

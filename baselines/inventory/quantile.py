@@ -51,7 +51,7 @@ class Config:
     dev_traces: int = option(32768, "traces on which the best parameters are chosen")
     dev_every: int = option(10, "epochs between two looks at them", "released code")
     forecast: float = option(0.5, "share of the updates that train f, if a map is trained at all")
-    forecast_lr: float = option(1e-3, "Adam step size of f")
+    forecast_lr: float = option(3e-3, "Adam step size of f")
     windows: int = option(4096, "windows an update of f")
     hidden: tuple[int, ...] = option((128, 128), "ELU units a layer of f", "released code")
     leads: tuple[int, ...] = option((4, 5, 6), "lead times that f knows, where they vary")

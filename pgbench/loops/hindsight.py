@@ -29,7 +29,7 @@ class Hindsight:
     held-out traces and keeps the best parameters so far.
     """
 
-    compile_from: ClassVar[int] = 5_000_000
+    compile_from: ClassVar[int] = 2_000_000
     threads: ClassVar[int] = 1
 
     def __init__(self, algorithm: Algorithm, env: Any, budget: int, seed: int) -> None:

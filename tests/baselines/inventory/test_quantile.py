@@ -1,6 +1,7 @@
 """Quantile policies: pinball loss, interpolation, orders by hand, gradients, phases, profit."""
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -14,6 +15,16 @@ from pgbench.envs.inventory import justintime, recorded, seasonal
 from pgbench.envs.inventory.simulator import Simulator
 from pgbench.errors import PgbenchError
 from pgbench.network import OUTSIDE, Edge, Network, Traces
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Small tensors: a second thread costs more than it gives."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
 
 ONE = {"past": 4, "clock": True, "varying": ("penalty", "lead"), "profit": True}
 
@@ -165,16 +176,17 @@ def test_pathwise_gradient(policy):
 
 
 def test_the_forecaster_learns_quantiles():
-    algorithm = make(windows=1024, forecast_lr=1e-2, hidden=(32,))
+    algorithm = make(windows=1024, hidden=(32,))
     data = traces(256, weeks=60)
-    losses = [algorithm.update(data)["pinball"].item() for _ in range(400)]
+    data = replace(data, demand=data.demand / 50)  # N(1, 0.2)
+    losses = [algorithm.update(data)["pinball"].item() for _ in range(800)]
     assert losses[-1] < losses[0] / 5
     x, _ = algorithm.forecaster.windows(data, torch.tensor([30] * 256), torch.arange(256))
     values = algorithm.forecaster(algorithm.state["forecaster"], x).mean(0)
     for i, weeks in enumerate((5, 6, 7)):
         for at, z in ((1, -1.2816), (9, 0.0), (17, 1.2816)):  # 10, 50, 90%
-            expected = 50 * weeks + z * 10 * math.sqrt(weeks)
-            assert values[i, at].item() == pytest.approx(expected, abs=7)
+            expected = weeks + z * 0.2 * math.sqrt(weeks)
+            assert values[i, at].item() == pytest.approx(expected, abs=0.15)
 
 
 @pytest.mark.parametrize("policy", POLICIES)

@@ -10,6 +10,15 @@ from pgbench.errors import PgbenchError
 from pgbench.network import OUTSIDE, Edge, Network, Traces
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Small tensors: a second thread costs more than it gives."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture
 def demand():
     return torch.randint(-2, 50, (3, 2, 4), generator=torch.Generator().manual_seed(0)).float()

@@ -7,14 +7,16 @@ axis, so that every operation of a period runs over contiguous memory.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+import torch
 from torch import Tensor
 
 from pgbench.errors import PgbenchError
 
+Change = Callable[[Tensor], Tensor]
 OUTSIDE = -1  # the source of an edge from the outer supplier, whose stock is unlimited
 
 
@@ -119,16 +121,14 @@ class Network:
     @property
     def size(self) -> int:
         """Rows d of an observation."""
-        return max(rows.stop for rows in self.rows.values())
+        return int(max(rows.stop for rows in self.rows.values()))
 
     def inventories(self, obs: Tensor) -> tuple[Tensor, Tensor]:
         """Views of the inventory vectors: upstream (U, Lu, B) and stores (K, Ls, B)."""
-        edge = self.upstream * self.columns[0]
-        return (
-            obs[:edge].unflatten(0, (self.upstream, self.columns[0])) if self.upstream
-            else obs.new_empty(0, self.columns[0], obs.shape[-1]),
-            obs[edge : self.stock].unflatten(0, (self.stores, self.columns[1])),
-        )  # fmt: skip
+        (lu, ls), batch = self.columns, obs.shape[-1]
+        edge = self.upstream * lu
+        up = obs[:edge].view(self.upstream, lu, batch)
+        return up, obs[edge : self.stock].view(self.stores, ls, batch)
 
 
 @dataclass(frozen=True)
@@ -154,16 +154,22 @@ class Traces:
 
     def pick(self, index: Tensor | slice) -> Traces:
         """Some of the samples."""
-        return Traces(
-            self.demand[..., index].contiguous(), self.start[..., index].contiguous(),
-            {key: value[..., index].contiguous() for key, value in self.fixed.items()},
-            self.clock, self.shift,
-        )  # fmt: skip
+        return self._with(lambda x: x[..., index].contiguous(), lambda x: x)
 
-    def to(self, device: object) -> Traces:
+    def to(self, device: torch.device | str) -> Traces:
         """The same samples on another device."""
-        put = lambda x: x.to(device)  # noqa: E731
-        return Traces(
-            put(self.demand), put(self.start), {k: put(v) for k, v in self.fixed.items()},
-            None if self.clock is None else put(self.clock), self.shift,
-        )  # fmt: skip
+        return self._with(lambda x: x.to(device), lambda x: x.to(device))
+
+    def _with(self, samples: Change, weeks: Change) -> Traces:
+        fixed = {key: samples(value) for key, value in self.fixed.items()}
+        clock = None if self.clock is None else weeks(self.clock)
+        return Traces(samples(self.demand), samples(self.start), fixed, clock, self.shift)
+
+    @staticmethod
+    def joined(parts: Sequence[Traces]) -> Traces:
+        """The samples of all parts, which have one clock and horizon."""
+        first = parts[0]
+        fixed = {key: torch.cat([p.fixed[key] for p in parts], -1) for key in first.fixed}
+        demand = torch.cat([p.demand for p in parts], -1)
+        start = torch.cat([p.start for p in parts], -1)
+        return Traces(demand, start, fixed, first.clock, first.shift)

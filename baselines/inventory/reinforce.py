@@ -101,7 +101,8 @@ class REINFORCE(Algorithm):
         scores = self.pi.scores(theta, obs)
         z = (scores + self.config.sigma * noise).detach()
         logp = -0.5 * ((z - scores) / self.config.sigma).square().sum(0)
-        return (adv * logp).mean() / self.sim.network.stores
+        loss: Tensor = (adv * logp).mean() / self.sim.network.stores
+        return loss
 
     def _step(
         self, state: dict[str, Tensor], obs: Tensor, noise: Tensor, adv: Tensor

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cached_property
 from typing import Any, Protocol, Unpack
 
@@ -16,6 +15,7 @@ from pgbench.interface import Optimum
 from pgbench.network import Network, Traces
 from pgbench.rollout.batch_env import BatchEnv, Bools, Floats, Info, Options, Rows
 
+from .instances import Guide
 from .simulator import Simulator
 
 TRAIN, DEV = (50, 30), (100, 60)  # periods, and how many of them warm up (the paper's)
@@ -160,11 +160,11 @@ class Inventory(BatchEnv):
         self._state = torch.from_numpy(np.array(state["state"]))
         t = state["traces"]
         if t is not None:
-            put = lambda x: torch.from_numpy(np.array(x))  # noqa: E731
+            clock = None if t["clock"] is None else _tensor(t["clock"])
+            fixed = {key: _tensor(value) for key, value in t["fixed"].items()}
             self._traces = Traces(
-                put(t["demand"]), put(t["start"]), {k: put(v) for k, v in t["fixed"].items()},
-                None if t["clock"] is None else put(t["clock"]), t["shift"],
-            )  # fmt: skip
+                _tensor(t["demand"]), _tensor(t["start"]), fixed, clock, t["shift"]
+            )
 
     def render(self) -> None:
         """There is nothing to draw."""
@@ -182,7 +182,16 @@ class Solved(Inventory):
         return found
 
     @cached_property
-    def best(self) -> Callable[[torch.Tensor], torch.Tensor] | None:
-        """The policy of the optimum: states (R, B) -> orders (edges, B); None for a bound."""
-        make = getattr(self.problem, "best", None)
-        return None if make is None else make()
+    def guide(self) -> Guide:
+        """A good policy whose expected cost is known: the optimal one, but where only a bound is.
+
+        Computed on first use; may take seconds.
+        """
+        make = getattr(self.problem, "guide", None)
+        assert make is not None
+        found: Guide = make()
+        return found
+
+
+def _tensor(array: Any) -> torch.Tensor:
+    return torch.from_numpy(np.array(array))

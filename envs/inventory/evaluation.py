@@ -5,7 +5,8 @@ store and period, or by how many percent that exceeds the optimum (or bound) whe
 
 Where the optimal policy is known too, it runs on the same demand, and the gap is that of the two
 costs: the optimal policy's mean cost is known exactly, so it is a control variate that takes out
-what a lucky or unlucky demand does to both, and changes no expectation.
+what a lucky or unlucky demand does to both, and changes no expectation. In transshipment, where
+only a bound is known, a balancing policy does the same service.
 """
 
 from __future__ import annotations
@@ -34,13 +35,12 @@ def evaluate(
     env = make(spec, num_envs=1, **env_kwargs)
     count = max(1, BLOCK // env.network.stores)
     periods, warm_up = env.horizon("test")
-    traces = _joined([env.traces(count, seed, "test") for seed in seeds])
+    traces = Traces.joined([env.traces(count, seed, "test") for seed in seeds])
     cost = simulate(env, policy, traces, periods, warm_up, numpy=True)
     if hasattr(env, "optimum"):
-        value = least = env.optimum.value
-        if env.best is not None:
-            least = simulate(env, lambda obs: env.best(obs.T).T, traces, periods, warm_up)
-        cost = 100 * (cost - least) / abs(value)
+        best, guide = env.optimum.value, env.guide
+        luck = simulate(env, lambda obs: guide.orders(obs.T).T, traces, periods, warm_up)
+        cost = 100 * (cost - (luck - guide.cost) - best) / abs(best)
     scores = cost.reshape(len(seeds), -1).mean(1)
     return scores.tolist(), [periods] * len(seeds)
 
@@ -72,13 +72,5 @@ def simulate(
         state, cost = sim.step(state, env.admissible(state, orders.T, sim), demand, fixed)
         if t >= warm_up:
             total += cost
-    return (total / (periods - warm_up) / env.network.stores).cpu()
-
-
-def _joined(parts: list[Traces]) -> Traces:
-    first = parts[0]
-    return Traces(
-        torch.cat([p.demand for p in parts], -1), torch.cat([p.start for p in parts], -1),
-        {k: torch.cat([p.fixed[k] for p in parts], -1) for k in first.fixed},
-        first.clock, first.shift,
-    )  # fmt: skip
+    stores: int = env.network.stores
+    return (total / (periods - warm_up) / stores).cpu()

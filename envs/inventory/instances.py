@@ -20,6 +20,7 @@ from pgbench.errors import PgbenchError
 from pgbench.interface import Optimum
 from pgbench.network import OUTSIDE, Edge, Network, Traces
 
+from . import balancing
 from .optima import clark_scarf, lost_sales, newsvendor, pooling
 from .optima.cache import cached
 from .optima.inputs import periods, positive
@@ -33,6 +34,14 @@ TWO_WAREHOUSES = (
 
 
 Orders = Callable[[Tensor], Tensor]  # a policy: states (R, B) -> orders (edges, B)
+
+
+@dataclass(frozen=True)
+class Guide:
+    """A policy whose expected cost per store and period is known: a control variate."""
+
+    orders: Orders
+    cost: float
 
 
 @dataclass(frozen=True)
@@ -66,7 +75,7 @@ class Instance:
     network: Network
     demand: Demand
     optimum: Callable[[], Optimum] | None = None
-    best: Callable[[], Orders] | None = None  # makes the policy that reaches it
+    guide: Callable[[], Guide] | None = None  # makes a good policy of known cost
 
     def draw(self, rng: Generator, count: int, periods: int, split: str) -> Traces:
         """Fresh traces; stores begin with U(0, 1) times their mean demand in every column."""
@@ -98,7 +107,7 @@ def one_store_lost(penalty: float, lead_time: int, holding: float, mean: float) 
         solved = lambda: lost_sales.solve(mean, penalty, holding, lead_time).cost  # noqa: E731
         return _optimum("optimum", "relative value iteration", {"lost sales": key}, solved)
 
-    def best() -> Orders:
+    def guide() -> Guide:
         table = torch.from_numpy(lost_sales.solve(mean, penalty, holding, lead_time).orders)
         last = torch.tensor(table.shape)[:, None] - 1
 
@@ -107,9 +116,9 @@ def one_store_lost(penalty: float, lead_time: int, holding: float, mean: float) 
             found = table[tuple(torch.minimum(held, last))]
             return found.to(state)[None]
 
-        return orders
+        return Guide(orders, optimum().value)
 
-    return Instance(network, Demand((mean,)), optimum, best)
+    return Instance(network, Demand((mean,)), optimum, guide)
 
 
 def one_store_backlogged(
@@ -127,11 +136,12 @@ def one_store_backlogged(
         cost = newsvendor.cost(mean, std, penalty, holding, lead_time)
         return Optimum(cost, "optimum", "newsvendor formula")
 
-    def best() -> Orders:
+    def guide() -> Guide:
         level = newsvendor.level(mean, std, penalty, holding, lead_time)
-        return lambda state: (level - state.sum(0, keepdim=True)).clamp(min=0)
+        orders = lambda state: (level - state.sum(0, keepdim=True)).clamp(min=0)  # noqa: E731
+        return Guide(orders, optimum().value)
 
-    return Instance(network, Demand((mean,), (std,)), optimum, best)
+    return Instance(network, Demand((mean,), (std,)), optimum, guide)
 
 
 def serial(penalty: float, lead_time: int, locations: int, mean: float, std: float) -> Instance:
@@ -157,7 +167,7 @@ def serial(penalty: float, lead_time: int, locations: int, mean: float, std: flo
         origin = "Clark-Scarf recursion"
         return _optimum("optimum", origin, {"serial": key}, lambda: solved().cost)
 
-    def best() -> Orders:
+    def guide() -> Guide:
         levels = solved().levels[::-1]  # upstream first
 
         def orders(state: Tensor) -> Tensor:
@@ -167,9 +177,9 @@ def serial(penalty: float, lead_time: int, locations: int, mean: float, std: flo
             wanted = (torch.tensor(levels).to(state)[:, None] - echelon).clamp(min=0)
             return torch.cat([torch.minimum(wanted[1:], upstream[:, 0]), wanted[:1]])
 
-        return orders
+        return Guide(orders, optimum().value)
 
-    return Instance(network, Demand((mean,), (std,)), optimum, best)
+    return Instance(network, Demand((mean,), (std,)), optimum, guide)
 
 
 def _uniform(seed: int, low: float, high: float, size: int) -> NDArray[np.float64]:
@@ -200,7 +210,7 @@ def transshipment(penalty: float, lead_time: int, stores: int, correlation: floa
         value = pooling.bound(demand.std, correlation, penalty, 1.0, lead_time, 3)
         return Optimum(value, "bound", "Federgruen-Zipkin pooling")
 
-    return Instance(network, demand, optimum)
+    return Instance(network, demand, optimum, lambda: balancing.guide(network, demand))
 
 
 def warehouses(

@@ -104,7 +104,7 @@ class Simulator:
         n, u = self.network, self.network.upstream
         up, store = n.inventories(state)
         # One split, whose backward is one concatenation; slices would each cost a zero-filled copy.
-        on_hand, arriving, later = store.split((1, 1, n.columns[1] - 2), 1)
+        on_hand, arriving, later = torch.split_with_sizes(store, (1, 1, n.columns[1] - 2), 1)
         on_hand, arriving = on_hand.squeeze(1), arriving.squeeze(1)
         gap = on_hand - demand
         left = gap.clamp(min=0)
@@ -121,7 +121,7 @@ class Simulator:
             self._placed(parts, orders, self.into[u:], self.lead, fixed.get("place", self.place))
         ]
         if u:
-            on_hand, arriving, later = up.split((1, 1, n.columns[0] - 2), 1)
+            on_hand, arriving, later = torch.split_with_sizes(up, (1, 1, n.columns[0] - 2), 1)
             shipped = orders[: n.stores].sum(0, keepdim=True) if u == 1 else self.out @ orders
             post = on_hand.squeeze(1) - shipped
             total = total + (self.holding_up * post.clamp(min=0)).sum(0)
@@ -152,7 +152,7 @@ class Simulator:
             return torch.cat([first + got, later, last], 1).flatten(0, 1)
         if lead == length:
             return torch.cat([first, later, got], 1).flatten(0, 1)
-        before, at, after = later.split((lead - 2, 1, length - lead - 1), 1)
+        before, at, after = torch.split_with_sizes(later, (lead - 2, 1, length - lead - 1), 1)
         return torch.cat([first, before, at + got, after, last], 1).flatten(0, 1)
 
     def feasible(self, state: Tensor, orders: Tensor, returns: bool = False) -> Tensor:

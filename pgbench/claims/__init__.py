@@ -20,6 +20,10 @@ KINDS = {
     "better": "the mean score of a is higher than that of b",
     "not-worse": "the mean score of a is at most the margin lower than that of b",
     "on-par": "the mean scores of a and b differ by at most the margin",
+    "within": (
+        "the mean score of a is at most the margin worse than the environment's reference, a "
+        "constant (such as a known optimum), which stands for b"
+    ),
 }
 ROLES = {
     "decides": "the claim needs it, and it can refute the claim",
@@ -47,13 +51,13 @@ class Margin:
 
 @dataclass(frozen=True)
 class Check:
-    """One comparison of two rows of a suite's track, which speaks to a claim."""
+    """One comparison in a suite's track, of two rows or of one with the reference."""
 
     suite: str
     track: Track
     kind: str
-    a: str  # labels of the track's entries
-    b: str
+    a: str  # label of an entry of the track
+    b: str | None  # another one; None for kind "within": the environment's reference
     environments: tuple[str, ...]
     at_least: int  # in so many environments the kind must hold
     margin: Margin | None
@@ -104,10 +108,11 @@ def read_claims(path: Path, root: Path, suites: dict[str, Suite] | None = None) 
 
     `algorithm`, `paper`, `title`, `registered`, then for each `[[claim]]` `id`, `statement`,
     `source`, `note`, and for each `[[claim.check]]`:
-    `suite`, `track`; `a`, `b`: labels of two entries of the track;
-    `kind`: better, not-worse or on-par (`KINDS`); `environments`: all of the track by default;
+    `suite`, `track`; `a`, `b`: labels of two entries of the track (within: `a` alone);
+    `kind`: better, not-worse, on-par or within (`KINDS`);
+    `environments`: all of the track by default;
     `at_least`: in how many of them the kind must hold, all by default;
-    `margin` (not-worse, on-par): `{ scale = 0.1 }` or `{ seed_std = 1 }` (`MARGINS`);
+    `margin` (not for better): `{ scale = 0.1 }` or, not for within, `{ seed_std = 1 }` (`MARGINS`);
     `role`: decides, supports or informs (`ROLES`); `note`.
 
     Raises: PgbenchError naming file and field for anything missing, unknown or ill-typed.
@@ -166,11 +171,8 @@ def _check(table: Table, root: Path, suites: dict[str, Suite]) -> Check:
     track = tracks[_one_of(table, "track", tracks)]
     if track.seeds < 2:
         raise table.wrong("track", f"'{track.name}' has one seed: no test can be made of it")
-    labels = [entry.label for entry in track.entries]
-    a, b = (_one_of(table, side, labels) for side in "ab")
-    if a == b:
-        raise table.wrong("b", f"is the row that a is, '{a}'; name two")
     kind = _one_of(table, "kind", KINDS)
+    a, b = _sides(table, kind, [entry.label for entry in track.entries])
     environments = _environments(table, track)
     at_least = table.get("at_least", int, len(environments))
     if not 1 <= at_least <= len(environments):
@@ -187,6 +189,21 @@ def _check(table: Table, root: Path, suites: dict[str, Suite]) -> Check:
         role=_one_of(table, "role", ROLES, "decides"),
         note=_text(table, "note", ""),
     )
+
+
+def _sides(table: Table, kind: str, labels: list[str]) -> tuple[str, str | None]:
+    """The two rows of a check; the second is None where the reference stands for it."""
+    a = _one_of(table, "a", labels)
+    if kind == "within":
+        if "b" in table.value:
+            raise table.wrong(
+                "b", "has no meaning for kind 'within' (a against the reference); remove it"
+            )
+        return a, None
+    b = _one_of(table, "b", labels)
+    if a == b:
+        raise table.wrong("b", f"is the row that a is, '{a}'; name two")
+    return a, b
 
 
 def _one_of(table: Table, key: str, known: Iterable[str], default: str | None = None) -> str:
@@ -220,6 +237,10 @@ def _margin(table: Table, kind: str) -> Margin | None:
     if len(inner.value) != 1:
         raise table.wrong("margin", f"takes one of {' = ..., '.join(MARGINS)} = ...")
     (unit,) = inner.value
+    if kind == "within" and unit != "scale":
+        raise inner.wrong(
+            unit, "has no meaning for kind 'within' (the reference has no seeds); give scale = ..."
+        )
     amount = float(inner.get(unit, (int, float)))
     if not 0 < amount < float("inf"):
         raise inner.wrong(unit, f"must be more than 0, not {amount:g}")

@@ -15,6 +15,7 @@ Result = Mapping[str, Any]
 SHORT = 12  # hexadecimal digits of a digest in print
 OVERVIEW = ("claim", "statement", "verdict")
 HEAD = ("environment", "a", "b", "difference", "standardised", "P(a beats b)")
+LISTED = 6  # more environments are counted, not listed
 INTRO = """\
 Headline claims of papers, each held against the runs of this project's suites. What is compared, \
 where, and which difference would matter is fixed in `claims/<algorithm>.toml` before the runs are \
@@ -80,7 +81,7 @@ def _claim(claim: Result) -> list[str]:
         ]
         parts.append(" ".join(lines))
         if check["results"]:
-            parts.append(table(HEAD, _rows(check), HEAD[:1]))
+            parts.append(table(_head(check), _rows(check), HEAD[:1]))
     return parts
 
 
@@ -115,9 +116,7 @@ def _indented(text: str, columns: int, first: str, rest: str | None = None) -> s
 def sentence(check: Result, quote: str) -> str:
     """What a check says, in words."""
     a, b = (f"{quote}{check[side]}{quote}" for side in "ab")
-    names = [task["id"] for task in check["environments"]]
-    every = check["at_least"] == len(names)
-    where = "on " + ("" if every else f"at least {check['at_least']} of ") + _listed(names)
+    where = _where([task["id"] for task in check["environments"]], check["at_least"])
     if check["kind"] == "better":
         return f"{a} scores higher than {b} {where}"
     ((unit, amount),) = check["margin"].items()
@@ -126,9 +125,18 @@ def sentence(check: Result, quote: str) -> str:
         if unit == "scale"
         else f"{amount:g} standard deviation{'s' * (amount != 1)} between seeds"
     )
+    if check["kind"] == "within":
+        return f"{a} is worse than the reference by at most {margin} {where}"
     if check["kind"] == "not-worse":
         return f"{a} is not worse than {b} by more than {margin} {where}"
     return f"{a} and {b} differ by at most {margin} {where}"
+
+
+def _where(names: Sequence[str], at_least: int) -> str:
+    some = "" if at_least == len(names) else f"at least {at_least} of "
+    if len(names) <= LISTED:
+        return f"on {some}{_listed(names)}"
+    return f"on {some or 'all '}{len(names)} environments, {names[0]} to {names[-1]}"
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -161,11 +169,19 @@ def remedy(check: Result, quote: str) -> list[str]:
     return [f"{verb}: {quote}{check['command']}{quote}"]
 
 
+def _head(check: Result) -> tuple[str, ...]:
+    return tuple("reference" if h == "b" and check["b"] is None else h for h in HEAD)
+
+
 def _rows(check: Result) -> list[list[str]]:
     """A row an environment, and one of all; cells as `HEAD` names them."""
     rows = []
     for task in check["environments"]:
-        means = [task[side]["mean"] for side in "ab"]
+        reference = task["b"].get("reference")
+        means = [
+            task["a"]["mean"],
+            task["b"]["mean"] if reference is None else [reference, None, None],
+        ]
         shown = [x for x in (*means, task["difference"]) if x]
         largest = max((abs(v) for x in shown for v in x if v is not None), default=0.0)
         digits = 0 if largest >= 1000 else 1 if largest >= 10 else 3

@@ -163,7 +163,7 @@ def weigh(check: Check, evidence: Evidence) -> Result:
     cells = {
         (check.suite, check.track.name, task.env.id, label): runs
         for task in tasks
-        for label, runs in zip((check.a, check.b), task.runs, strict=True)
+        for label, runs in zip(_labels(check), task.runs, strict=True)
     }
     runs = _count(cells.items())
     complete = all(task.complete for task in tasks)
@@ -195,13 +195,18 @@ def weigh(check: Check, evidence: Evidence) -> Result:
     }
 
 
+def _labels(check: Check) -> tuple[str, ...]:
+    """The rows that a check reads: the reference is none."""
+    return (check.a,) if check.b is None else (check.a, check.b)
+
+
 class _Task:
-    """A check's two rows in one environment."""
+    """A check's two rows in one environment, or its one row and the reference."""
 
     def __init__(self, check: Check, evidence: Evidence, env: str) -> None:
         self.check = check
         self.env: SuiteEnv = evidence.suite.environments[env]
-        self.rows = [evidence.row(check, env, label) for label in (check.a, check.b)]
+        self.rows = [evidence.row(check, env, label) for label in _labels(check)]
         self.seed = 0
         self.metric: Mapping[str, str] | None = None
         if evidence.model is not None:
@@ -216,6 +221,8 @@ class _Task:
         self.scores = [
             {s["seed"]: s["score"] for s in row["scores"]} if row else {} for row in self.rows
         ]
+        if check.b is None:
+            self.scores.append(dict.fromkeys(self.scores[0], self.env.reference))
         none = {"finished": 0, "started": 0, "expected": check.track.seeds}
         self.runs = [row["runs"] if row else none for row in self.rows]
 
@@ -235,14 +242,14 @@ class _Task:
 
     def p_values(self) -> tuple[float, float]:
         if not any(runs["finished"] for runs in self.runs):
-            return 1.0, 1.0  # two rows of failures are no tie
+            return 1.0, 1.0  # two rows of failures are no tie, one is no score
         return p_values(self.check.kind, *self.oriented, self.check.margin, self.scale)
 
     def result(self, complete: bool) -> Result:
         from pgbench.statistics import improvement_interval
 
         x, y = self.oriented
-        both = bool(x and y)
+        both, paired = bool(x and y), self.check.b is not None
         p_for, p_against = self.p_values() if complete else (None, None)
         margin = self.check.margin
         in_score = margin is not None and margin.unit == "scale"
@@ -252,16 +259,21 @@ class _Task:
             "unit": self.metric["unit"] if self.metric else None,
             "direction": self.metric["direction"] if self.metric else None,
             "margin": margin.amount * self.scale if margin and in_score else None,
-            "a": {"mean": self.rows[0]["mean"] if self.rows[0] else None, **self.runs[0]},
-            "b": {"mean": self.rows[1]["mean"] if self.rows[1] else None, **self.runs[1]},
+            "a": self._side(0),
+            "b": self._side(1) if paired else {"reference": self.env.reference},
             "difference": _finite(difference(x, y)) if both else None,
-            "standardised": _finite(standardised(x, y)) if both else None,
+            # A constant has neither a spread to measure in nor runs to beat.
+            "standardised": _finite(standardised(x, y)) if both and paired else None,
             "probability": _finite(improvement_interval({"": x}, {"": y}, seed=self.seed))
-            if both
+            if both and paired
             else None,
             "p_for": p_for,
             "p_against": p_against,
         }
+
+    def _side(self, side: int) -> Result:
+        row = self.rows[side]
+        return {"mean": row["mean"] if row else None, **self.runs[side]}
 
 
 def _overall(tasks: Sequence[_Task]) -> Result:
@@ -282,7 +294,9 @@ def _overall(tasks: Sequence[_Task]) -> Result:
     )
     return {
         "difference": _finite(paired_difference(a, b)),
-        "probability": _finite(improvement_interval(x, y, seed=tasks[0].seed)),
+        "probability": None
+        if tasks[0].check.b is None
+        else _finite(improvement_interval(x, y, seed=tasks[0].seed)),
     }
 
 

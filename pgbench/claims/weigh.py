@@ -6,6 +6,9 @@ p-values follow for each environment, by Welch's t test or, for a margin in seed
 deviations, by its noncentral form: `p_for` of "d is outside the region", `p_against` of "d is
 inside". One alone at or below 0.025 says that the 95% interval lies wholly inside, or outside.
 
+Within is not-worse with the environment's reference for b: a constant, which comes here as often as
+a has scores. Its variance is 0, so Welch's test is Student's of one sample, with n - 1 degrees.
+
 A check over n environments of which k must hold combines them as a partial conjunction (Benjamini
 and Heller 2008), which for k = n is the worst `p_for`, and n times the least `p_against`. A claim
 needs every check; of its checks' `p_against` the least counts after Holm's correction. Hence a
@@ -132,7 +135,7 @@ def p_values(
     if math.isnan(found.error):
         return 1.0, 1.0
     if kind != "on-par":
-        sign = -1 if kind == "not-worse" else 0
+        sign = 0 if kind == "better" else -1
         return found.above(margin, sign, scale), found.below(margin, sign, scale)
     inside = max(found.above(margin, -1, scale), found.below(margin, 1, scale))
     # Too high or too low: both tails, at the edge where they are largest.

@@ -18,6 +18,7 @@ KINDS = ("algos", "envs", "suites")
 EXAMPLES = """\b
 Examples:
   pgbench list algos
+  pgbench list envs --all
   pgbench explain ppo
   pgbench explain hopper
   pgbench compat ./my_algo.py
@@ -33,7 +34,10 @@ def add_to(app: typer.Typer) -> None:
 
 def list_(
     kind: Annotated[str, typer.Argument(help="algos, envs or suites.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+    every: Annotated[
+        bool, typer.Option("--all", help="A row for each instance of an environment, too.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON; always all.")] = False,
     root: Annotated[Path, typer.Option(help="Folder of the boards.")] = Path("leaderboards"),
 ) -> None:
     """The catalogue: algorithms, environments, suites."""
@@ -51,10 +55,16 @@ def list_(
         envs = ENVS.all()
         data = [_env_json(spec) for spec in envs]
         head = ("environment", "family", "small", "paper", "summary (underlying)")
+        folded = {} if every else {s.id: _instances(s) for s in envs}
+        hidden = {s.id for instances in folded.values() for s in instances}
         rows = [
-            (s.id, s.family, *_budgets(s, "small", "paper"), f"{s.summary} ({s.underlying})")
+            (
+                s.id, s.family, *_budgets(s, "small", "paper"),
+                f"{s.summary} ({s.underlying}){_range(s, folded.get(s.id, []))}",
+            )
             for s in envs
-        ]
+            if s.id not in hidden
+        ]  # fmt: skip
     elif kind == "suites":
         from pgbench.bench.suite import read_suite
 
@@ -74,6 +84,24 @@ def list_(
     else:
         where = f" in {root / 'suites'}" if kind == "suites" else ""
         typer.echo(f"there are no {kind}{where} yet")
+
+
+def _instances(base: EnvSpec) -> list[EnvSpec]:
+    """The environments that are `base` with other keywords, in the order of their registration."""
+    from pgbench.registry import ENVS
+
+    return [spec for spec in ENVS.specs.values() if spec.instance_of == base.id]
+
+
+def _range(base: EnvSpec, instances: Sequence[EnvSpec]) -> str:
+    """`; 16 instances: base-first ... -last`; empty without instances."""
+    if not instances:
+        return ""
+    first, last = instances[0].id, instances[-1].id
+    if len(instances) == 1:
+        return f"; 1 instance: {first}"
+    short = last.removeprefix(base.id) if first.startswith(f"{base.id}-") else last
+    return f"; {len(instances)} instances: {first} ... {short}"
 
 
 def _budgets(spec: EnvSpec, *names: str) -> list[str]:
@@ -106,6 +134,8 @@ def _env_json(spec: EnvSpec) -> dict[str, Any]:
     return {
         "environment": spec.id,
         "version": spec.version,
+        "instance_of": spec.instance_of or None,
+        "kwargs": dict(spec.kwargs),
         "family": spec.family,
         "underlying": spec.underlying,
         "capabilities": sorted(spec.capabilities),
@@ -146,8 +176,74 @@ def explain(
     from pgbench.pages import algo_page, env_page
 
     algos, envs = _named(name)
-    pages = [algo_page(spec, name) for spec in algos] + [env_page(spec, name) for spec in envs]
-    typer.echo("\n\n".join(pages))
+    parts = []
+    if len(algos) > 1:
+        families = " and ".join(spec.family for spec in algos)
+        parts.append(f"{name} is there for {len(algos)} families: {families}.")
+    parts += [algo_page(spec, name) for spec in algos]
+    for env in envs:
+        parts += [env_page(env, name), *_more(env)]
+    typer.echo("\n\n".join(parts))
+
+
+def _more(spec: EnvSpec) -> list[str]:
+    """What the page of an environment lacks: its family's interface, instances, the optimum."""
+    from pgbench.text import fitted, table, width
+
+    parts = []
+    if spec.instance_of:
+        parts.append(
+            fitted(
+                f"An instance of {spec.instance_of}, with {_keywords(spec)}; the defaults above "
+                f"are those of {spec.instance_of}.",
+                width(),
+            )
+        )
+    if doc := _family_doc(spec):
+        parts.append(f"As every environment of its family:\n\n{fitted(doc, width())}")
+    if instances := _instances(spec):
+        rows = [(s.id, _keywords(s)) for s in instances]
+        example = " ".join(f"--set env.{word}" for word in _keywords(instances[0]).split(", "))
+        parts.append(table(("instance", "settings"), rows, width()))
+        parts.append(f"Settings choose these and others:\n  --env {spec.id} {example}")
+    if "KnownOptimum" in spec.capabilities:
+        parts.append(fitted(_optimum(spec), width()))
+    return parts
+
+
+def _keywords(spec: EnvSpec) -> str:
+    words = {k: f"{v:g}" if isinstance(v, float) else str(v) for k, v in spec.kwargs.items()}
+    return ", ".join(f"{key}={value}" for key, value in words.items())
+
+
+def _family_doc(spec: EnvSpec) -> str:
+    """What a base class beside the environment's own says of observations, if it does not."""
+    import inspect
+
+    from pgbench.registry import resolve
+
+    entry = resolve(spec)
+    word = "observation"
+    if not inspect.isclass(entry) or word in (entry.__doc__ or "").lower():
+        return ""
+    package = entry.__module__.rpartition(".")[0]
+    for base in entry.__mro__[1:]:
+        doc = base.__dict__.get("__doc__") or ""
+        if base.__module__.rpartition(".")[0] == package and word in doc.lower():
+            return inspect.cleandoc(doc)
+    return ""
+
+
+def _optimum(spec: EnvSpec) -> str:
+    """The best cost, or what bounds it; computed here, which may take seconds."""
+    from pgbench.interface import make
+
+    found = make(spec).optimum
+    what = "The least cost of any policy is" if found.kind == "optimum" else (
+        "No policy costs less than"
+    )  # fmt: skip
+    where = " with the default settings" if _instances(spec) else ""
+    return f"{what} {found.value:.6g}{where} ({found.kind}, by {found.origin})."
 
 
 def compat(
@@ -160,12 +256,10 @@ def compat(
     algos, envs = _named(name)
     parts = []
     for algo in algos:
-        rows = [(env.id, env.family, _misfit(algo, env) or "fits") for env in ENVS.all()]
+        rows = _fits(algo, ENVS.all())
         needs = ", ".join(sorted(algo.requires)) or "nothing"
         title = f"{algo.name} (family {algo.family}) needs {needs}"
-        parts.append(
-            f"{title}\n\n{table(('environment', 'family', 'fit'), _sorted(rows), width())}"
-        )
+        parts.append(f"{title}\n\n{table(('environment', 'family', 'fit'), rows, width())}")
     for env in envs:
         rows = [(algo.name, algo.family, _misfit(algo, env) or "fits") for algo in ALGOS.all()]
         has = ", ".join(sorted(env.capabilities)) or "nothing"
@@ -173,6 +267,26 @@ def compat(
         body = table(("algorithm", "family", "fit"), _sorted(rows), width()) if rows else "-"
         parts.append(f"{title}\n\n{body}")
     typer.echo("\n\n".join(parts))
+
+
+def _fits(algo: AlgoSpec, envs: Sequence[EnvSpec]) -> list[tuple[str, str, str]]:
+    """A row an environment; instances that fit as their base does are counted in its row."""
+    fit = {env.id: _misfit(algo, env) or "fits" for env in envs}
+    alike = {
+        env.id: [s for s in _instances(env) if fit[s.id] == fit[env.id]]
+        for env in envs
+    }  # fmt: skip
+    folded = {s.id for instances in alike.values() for s in instances}
+    rows = _sorted([(env.id, env.family, fit[env.id]) for env in envs if env.id not in folded])
+    counts = {name: len(instances) for name, instances in alike.items() if instances}
+    return [
+        (name, family, f"{text} (so {_plural(counts[name])})" if name in counts else text)
+        for name, family, text in rows
+    ]
+
+
+def _plural(count: int) -> str:
+    return "does its 1 instance" if count == 1 else f"do its {count} instances"
 
 
 def _sorted(rows: Sequence[tuple[str, str, str]]) -> list[tuple[str, str, str]]:

@@ -39,7 +39,7 @@ class Hindsight:
                 raise PgbenchError(f"{name} must be at least 1, not {getattr(c, name)}")
         periods, self.warm_up = env.horizon("train")[0], env.horizon("dev")[1]
         self.batch = min(c.batch, c.traces)
-        self.cost = self.batch * periods  # environment steps an update
+        self.cost: int = self.batch * periods  # environment steps an update
         if budget < self.cost:
             raise PgbenchError(
                 f"a budget of {budget} is below one update of {self.cost} environment steps "

@@ -20,6 +20,7 @@ Step size, widths and clipping are the released code's for each policy; the pape
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +30,7 @@ from torch import Tensor
 from pgbench.algorithm import Algorithm, Setup
 from pgbench.config import option
 from pgbench.network import Traces
+from pgbench.ops.matmul import fast_matmul
 from pgbench.optim import adam_, clip_norm, with_adam
 
 from .policies import default_policy, make_policy
@@ -85,6 +87,7 @@ class HDPO(Algorithm):
             "best": theta.clone(),
             "best_cost": torch.tensor(float("inf"), device=self.device),
         }
+        self.wide = fast_matmul if self.pi.wide else nullcontext
         self.replay = self.compiled(segment(self.sim, self.pi), grad=True)
 
     def act(self, obs: Tensor, explore: bool = True) -> Tensor:
@@ -94,7 +97,7 @@ class HDPO(Algorithm):
     def gradient(self, theta: Tensor, traces: Traces) -> tuple[Tensor, Tensor]:
         """dJ/dtheta (P,) and J of Eq. 1."""
         theta = theta.detach().requires_grad_()
-        with torch.enable_grad():
+        with self.wide(self.device), torch.enable_grad():
             per_period = costs(
                 self.replay, self.sim, theta, traces, self.pi.unroll, self.config.recompute
             )
@@ -115,7 +118,8 @@ class HDPO(Algorithm):
     @torch.no_grad()
     def validate(self, traces: Traces, warm_up: int) -> Tensor:
         """Eq. 3 of the present policy, which becomes the best one if it is (Eq. 4)."""
-        per_period = costs(self.replay, self.sim, self.state["theta"], traces, self.pi.unroll)
+        with self.wide(self.device):
+            per_period = costs(self.replay, self.sim, self.state["theta"], traces, self.pi.unroll)
         cost = per_period[warm_up:].mean()  # Eq. 3
         keep_best_(self.state, cost)
         return cost

@@ -28,6 +28,7 @@ class OrderPolicy(Protocol):
     clip: float | None = None  # limit of the gradient norm in the released code
     count: int  # number of parameters P
     unroll: int = 10  # periods that are worth compiling together
+    wide: bool = False  # its products are wide enough for oneDNN (pgbench/ops/matmul.py)
 
     def init(self, rng: torch.Generator) -> Tensor:
         """Fresh parameters (P,), on the CPU."""

@@ -48,6 +48,7 @@ class Vanilla(OrderPolicy):
         else:
             widths, self.lr = (512, 512, 512), 3e-4
         self.net = Mlp((network.size, *(hidden or widths), len(network.edges)), "elu")
+        self.wide = min(hidden or widths) >= 128
         self.count = self.net.count
         self.inside = len(network.internal)
         self.limit = LIMIT * sum(network.mean)

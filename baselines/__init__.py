@@ -51,3 +51,8 @@ register_algo(
     loop="hindsight", requires={"Differentiable", "Graph"}, paper="doi:10.1007/BF00992696",
     summary="REINFORCE on replayed traces: the score-function gradient with a batch baseline",
 )  # fmt: skip
+register_algo(
+    "quantile", "pgbench.baselines.inventory.quantile:Quantile", family="inventory",
+    loop="hindsight", requires={"Differentiable", "Graph"}, paper="arXiv:2306.11246",
+    summary="Generalised newsvendor: base-stock levels at a quantile of forecast demand",
+)  # fmt: skip

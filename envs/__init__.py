@@ -62,6 +62,7 @@ register_env("pendulum", "pgbench.envs.control.pendulum:Pendulum", underlying="P
 _GAP = [Metric("gap to the optimum", "min", "%")]
 _BOUND = [Metric("gap to the lower bound", "min", "%")]
 _COST = [Metric("cost", "min", "cost per store and period")]
+_SHARE = [Metric("share of the just-in-time profit", "max", "%")]
 _INVENTORY: dict[str, Any] = {
     "family": "inventory",
     "evaluator": "pgbench.envs.inventory.evaluation:evaluate",
@@ -110,4 +111,13 @@ _instances("many-warehouses", {},
     entry_point="pgbench.envs.inventory.settings:ManyWarehouses", underlying=_FORM,
     summary="warehouses feed the stores that they reach; unmet demand is lost",
     metrics=_COST, capabilities=_OPEN)
+_instances("seasonal-store", {},
+    entry_point="pgbench.envs.inventory.weekly:SeasonalStore", underlying="generated weekly sales",
+    summary="order for one store with seasons; path=FILE for recorded sales",
+    metrics=_SHARE, capabilities=_OPEN)
+_instances("seasonal-warehouses", {},
+    entry_point="pgbench.envs.inventory.weekly:SeasonalWarehouses",
+    underlying="generated weekly sales",
+    summary="3 warehouses, 21 stores with seasons; path=FILE for recorded sales",
+    metrics=_SHARE, capabilities=_OPEN)
 # fmt: on

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pgbench.api import Result, load, run
     from pgbench.errors import PgbenchError
-    from pgbench.evaluate import evaluate
+    from pgbench.evaluation import evaluate
     from pgbench.interface import make
     from pgbench.registry import Anchor, Metric, register_algo, register_env
 
@@ -24,7 +24,7 @@ _WHERE = {
     "Metric": "pgbench.registry",
     "PgbenchError": "pgbench.errors",
     "Result": "pgbench.api",
-    "evaluate": "pgbench.evaluate",
+    "evaluate": "pgbench.evaluation",
     "load": "pgbench.api",
     "make": "pgbench.interface",
     "register_algo": "pgbench.registry",
@@ -49,7 +49,6 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _WHERE:
         raise AttributeError(f"module 'pgbench' has no attribute '{name}'")
-    # A submodule of the same name (pgbench.evaluate) must not shadow the function.
     value = getattr(importlib.import_module(_WHERE[name]), name)
     globals()[name] = value
     return value

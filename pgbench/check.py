@@ -18,7 +18,7 @@ import torch
 
 from pgbench.api import Result
 from pgbench.errors import PgbenchError
-from pgbench.evaluate import evaluate
+from pgbench.evaluation import evaluate
 from pgbench.loops.base import Phase
 from pgbench.plan import Plan, Protocol, make_plan
 from pgbench.record import check as check_record
@@ -30,7 +30,7 @@ TINY = {
     "horizon": 256, "num_envs": 2, "minibatch": 64, "start": 40, "batch": 32, "hidden": "16,16",
     "traces": 64, "dev_traces": 8, "dev_every": 1,
 }  # fmt: skip
-BUDGETS = {"onpolicy": 1024, "offpolicy": 700, "hindsight": 56_000}
+BUDGETS = {"onpolicy": 1024, "offpolicy": 700, "hindsight": 100_000}
 
 
 class Killed(BaseException):

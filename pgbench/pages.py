@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import sys
+import textwrap
 import typing
 from typing import Any
 
@@ -46,7 +47,9 @@ def algo_page(spec: AlgoSpec, word: str) -> str:
     ]
     if fits:
         run = f"pgbench run --algo {word} --env {fits[0].id}"
-        parts.append(f"Run it:\n  {run}\n  {run} --seeds 3{_example(cls.Config)}")
+        more = f"--seeds 3{_example(cls.Config)}"
+        cut = " " if len(f"  {run} {more}") <= width() else " \\\n    "
+        parts.append(f"Run it:\n  {run}\n  {run}{cut}{more}")
     return "\n\n".join(parts)
 
 
@@ -120,7 +123,8 @@ def env_page(spec: EnvSpec, word: str) -> str:
         if parameter.default is not parameter.empty and name != "num_envs"
     ]
     if options:
-        parts.append("Settings (--set env.key=value):\n\n" + table(("setting", "default"), options))
+        shown = table(("setting", "default"), options, width())
+        parts.append(f"Settings (--set env.key=value):\n\n{shown}")
     ALGOS.all()
     algos = [a.name for a in ALGOS.specs.values() if _fit(a, spec)]
     if algos:
@@ -141,4 +145,11 @@ def _title(name: str, summary: str) -> str:
 def _facts(facts: dict[str, str]) -> str:
     rows = [(key, value) for key, value in facts.items() if value]
     pad = max(len(key) for key, _ in rows)
-    return "\n".join(f"{key.ljust(pad)}  {value}" for key, value in rows)
+    out = []
+    for key, value in rows:
+        # A path stays whole, to be copied.
+        lines = [value] if key == "source" else textwrap.wrap(
+            value, width() - pad - 2, break_on_hyphens=False
+        )  # fmt: skip
+        out.append(f"{key.ljust(pad)}  " + f"\n{' ' * (pad + 2)}".join(lines))
+    return "\n".join(out)

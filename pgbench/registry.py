@@ -61,7 +61,7 @@ class EnvSpec:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     extra: str | None = None
     # How a policy is judged where whole episodes of equal weight are not the measure: an entry
-    # point that is called as `evaluate` of pgbench/evaluate.py calls it.
+    # point that is called as `evaluate` of pgbench/evaluation.py calls it.
     evaluator: str | Callable[..., Any] = ""
     instance_of: str = ""  # the environment that this one is with other `kwargs`
     origin: str = ""

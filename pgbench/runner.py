@@ -16,7 +16,7 @@ from pgbench import provenance
 from pgbench.algorithm import Algorithm, Setup
 from pgbench.config import digest, plain
 from pgbench.errors import PgbenchError
-from pgbench.evaluate import Evaluation, evaluate
+from pgbench.evaluation import Evaluation, evaluate
 from pgbench.files import load_tensors, only_process, save_tensors, write_json
 from pgbench.fingerprint import golden
 from pgbench.interface import make

@@ -41,7 +41,7 @@ from .replay import costs, keep_best_, segment
 class Config:
     """Defaults are the released code's where it has one value for all settings."""
 
-    policy: str = option("", "order policy by name; empty: the vanilla network")
+    policy: str = option("", "order policy; empty: vanilla, or data_driven for weekly sales")
     traces: int = option(8192, "training traces")
     batch: int = option(1024, "traces an update", "released configs: 1024 or 8192")
     lr: float | None = option(None, "Adam step size; none: the policy's own in the released code")

@@ -38,7 +38,7 @@ from .replay import costs, keep_best_, segment
 class Config:
     """As HDPO's; the noise is ours, because the paper's settings were not found."""
 
-    policy: str = option("", "order policy by name; empty: the vanilla network")
+    policy: str = option("", "order policy; empty: vanilla, or data_driven for weekly sales")
     traces: int = option(8192, "training traces")
     batch: int = option(1024, "traces an update")
     lr: float | None = option(None, "Adam step size; none: the policy's own in HDPO's code")

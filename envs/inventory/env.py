@@ -93,14 +93,15 @@ class Inventory(BatchEnv):
     def observe(self, rows: Rows) -> Floats:
         """See the class."""
         assert self._traces is not None
-        picked = torch.arange(self.num_envs)[rows]
+        picked = np.arange(self.num_envs)[rows]
         parts = [self._state[:, picked].T]
         # Lanes may be in different periods of their episodes.
-        for t in np.unique(self._elapsed[picked]).tolist():
+        elapsed = self._elapsed[picked]
+        for t in np.unique(elapsed).tolist():
             rest = self._simulator.context(self._traces, min(t, self._traces.periods - 1))
             if rest is None:
                 break
-            here = torch.from_numpy(self._elapsed[picked] == t)
+            here = np.flatnonzero(elapsed == t)
             if len(parts) == 1:
                 parts.append(torch.empty(len(picked), len(rest)))
             parts[1][here] = rest[:, picked[here]].T

@@ -49,8 +49,11 @@ def list_(
     if kind == "algos":
         algos = ALGOS.all()
         data = [_algo_json(spec) for spec in algos]
-        head = ("algorithm", "family", "loop", "paper", "summary")
-        rows = [(s.name, s.family, s.loop, s.paper, s.summary) for s in algos]
+        head = ("algorithm", "family", "loop", "summary (paper)")
+        rows = [
+            (s.name, s.family, s.loop, f"{s.summary}{f' ({s.paper})' if s.paper else ''}")
+            for s in algos
+        ]
     elif kind == "envs":
         envs = ENVS.all()
         data = [_env_json(spec) for spec in envs]
@@ -239,11 +242,9 @@ def _optimum(spec: EnvSpec) -> str:
     from pgbench.interface import make
 
     found = make(spec).optimum
-    what = "The least cost of any policy is" if found.kind == "optimum" else (
-        "No policy costs less than"
-    )  # fmt: skip
-    where = " with the default settings" if _instances(spec) else ""
-    return f"{what} {found.value:.6g}{where} ({found.kind}, by {found.origin})."
+    what = "The least cost" if found.kind == "optimum" else "A lower bound on the cost"
+    where = ", with the default settings," if _instances(spec) else ""
+    return f"{what} of any policy{where} is {found.value:.6g} (by {found.origin})."
 
 
 def compat(
@@ -272,10 +273,7 @@ def compat(
 def _fits(algo: AlgoSpec, envs: Sequence[EnvSpec]) -> list[tuple[str, str, str]]:
     """A row an environment; instances that fit as their base does are counted in its row."""
     fit = {env.id: _misfit(algo, env) or "fits" for env in envs}
-    alike = {
-        env.id: [s for s in _instances(env) if fit[s.id] == fit[env.id]]
-        for env in envs
-    }  # fmt: skip
+    alike = {env.id: [s for s in _instances(env) if fit[s.id] == fit[env.id]] for env in envs}
     folded = {s.id for instances in alike.values() for s in instances}
     rows = _sorted([(env.id, env.family, fit[env.id]) for env in envs if env.id not in folded])
     counts = {name: len(instances) for name, instances in alike.items() if instances}

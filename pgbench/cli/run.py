@@ -147,7 +147,7 @@ def evaluate(
 ) -> None:
     """Evaluate a trained policy again; film it."""
     from pgbench.api import load
-    from pgbench.evaluate import evaluate as run_episodes
+    from pgbench.evaluation import evaluate as run_episodes
     from pgbench.statistics import t_interval
     from pgbench.video import film, writers
 

@@ -37,8 +37,10 @@ class Hindsight:
         for name in ("traces", "batch", "dev_traces", "dev_every"):
             if getattr(c, name) < 1:
                 raise PgbenchError(f"{name} must be at least 1, not {getattr(c, name)}")
-        periods, self.warm_up = env.horizon("train")[0], env.horizon("dev")[1]
-        self.batch = min(c.batch, c.traces)
+        self.train: Traces = env.traces(c.traces, seed, "train").to(algorithm.device)
+        self.dev: Traces = env.traces(c.dev_traces, seed + 2, "dev").to(algorithm.device)
+        periods, self.warm_up = self.train.periods, env.horizon("dev")[1]
+        self.batch = min(c.batch, len(self.train))
         self.cost: int = self.batch * periods  # environment steps an update
         if budget < self.cost:
             raise PgbenchError(
@@ -49,10 +51,8 @@ class Hindsight:
         self.budget, self.steps = budget - budget % self.cost, 0
         self.policy = Policy(algorithm, env.single_action_space)
         self.episodes = Episodes(1)
-        self.train: Traces = env.traces(c.traces, seed, "train").to(algorithm.device)
-        self.dev: Traces = env.traces(c.dev_traces, seed + 2, "dev").to(algorithm.device)
         self.rng = torch.Generator().manual_seed(seed)
-        self.per_epoch = c.traces // self.batch
+        self.per_epoch = len(self.train) // self.batch
         self.order = torch.empty(0, dtype=torch.long)  # what is left of the epoch's permutation
 
     @property

@@ -100,6 +100,42 @@ def test_scores_without_spread():
     assert math.isnan(difference([9.0], [1.0])[1])
 
 
+def test_within_is_the_one_sample_t_test_against_a_constant():
+    """Gaps of 0.2, 0.3, 0.4% of the optimum, the floor at 100%: a margin of 0.01 is 1%."""
+    gaps, optimum, one = [-0.2, -0.3, -0.4], [0.0] * 3, Margin("scale", 0.01)
+    # Mean -0.3, standard error 0.1 / sqrt(3), 2 degrees of freedom: t = 0.7 sqrt(300) = 12.124,
+    # and with 2 degrees the tail is (1 - t / sqrt(t^2 + 2)) / 2 = (1 - sqrt(147 / 149)) / 2.
+    tail = (1 - math.sqrt(147 / 149)) / 2
+    found = p_values("within", gaps, optimum, one, 100.0)
+    assert found == pytest.approx((tail, 1 - tail), rel=1e-9)
+    assert tail == pytest.approx(0.0033671, abs=1e-7)
+    test = stats.ttest_1samp(gaps, -1.0, alternative="greater")
+    assert found[0] == pytest.approx(test.pvalue, rel=1e-9)
+    assert state(*found) == "supported"
+    interval = stats.ttest_1samp(gaps, 0.0).confidence_interval(0.95)
+    assert difference(gaps, optimum) == pytest.approx((-0.3, interval.low, interval.high))
+    # Far out: gaps of 1.7, 1.8, 1.9%, t = -0.8 sqrt(300).
+    against = p_values("within", moved(gaps, -1.5), optimum, one, 100.0)[1]
+    assert against == pytest.approx((1 - math.sqrt(192 / 194)) / 2, rel=1e-9)
+    # Better than the reference is within it too; a score of 0.9 to 1.1% is neither.
+    assert state(*p_values("within", moved(gaps, 9.0), optimum, one, 100.0)) == "supported"
+    assert state(*p_values("within", moved(gaps, -0.7), optimum, one, 100.0)) == "inconclusive"
+    assert p_values("within", [-0.5] * 3, optimum, one, 100.0) == (0.0, 1.0)
+    assert p_values("within", [-1.5] * 3, optimum, one, 100.0) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_false_verdicts_against_a_constant_are_rare(seeds):
+    rng, cases, margin = random.Random(seeds), 4000, Margin("scale", 1.5)
+    counts = {"supported": 0, "contradicted": 0, "inconclusive": 0}
+    for _ in range(cases):
+        x = [rng.gauss(-1.5, 1.0) for _ in range(seeds)]  # the worst case: at the margin
+        counts[state(*p_values("within", x, [0.0] * seeds, margin))] += 1
+    bound = 4 * math.sqrt(ALPHA * (1 - ALPHA) / cases)
+    for verdict in ("supported", "contradicted"):
+        assert counts[verdict] / cases == pytest.approx(ALPHA, abs=bound)
+
+
 def test_partial_conjunction():
     ps = [0.5, 0.01, 0.02]
     assert at_least(ps, 3) == 0.5  # in every environment: the worst

@@ -14,8 +14,9 @@ from pgbench.text import fitted, table
 
 @pytest.fixture(autouse=True)
 def catalogues(monkeypatch, tmp_path):
-    """Plug-ins of a test end with it, as do its files."""
+    """Plug-ins of a test end with it, as do its files and the optima that it computes."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PGBENCH_CACHE", str(tmp_path / "cache"))
     for catalogue in (ALGOS, ENVS):
         catalogue.all()
         monkeypatch.setattr(catalogue, "specs", dict(catalogue.specs))
@@ -49,13 +50,53 @@ def test_fitted_breaks_only_what_is_too_long():
 
 @pytest.mark.parametrize("kind", ["algos", "envs"])
 def test_lists_fit_and_name_everything(cli, columns, kind):
-    code, out, _ = cli("list", kind)
+    code, out, _ = cli("list", kind, "--all")
     assert code == 0
     assert max(map(len, out.splitlines())) <= columns
     first = {line.split(" ")[0] for line in out.splitlines()[2:]} - {""}
     specs = ALGOS.all() if kind == "algos" else ENVS.all()
     assert first == {getattr(spec, "name" if kind == "algos" else "id") for spec in specs}
     assert len(json.loads(cli("list", kind, "--json")[1])) == len(specs)
+
+
+def test_instances_are_folded_into_their_base(cli, columns):
+    code, out, _ = cli("list", "envs")
+    assert code == 0
+    assert max(map(len, out.splitlines())) <= columns
+    first = {line.split(" ")[0] for line in out.splitlines()[2:]} - {""}
+    assert first == {spec.id for spec in ENVS.all() if not spec.instance_of}
+    text = "".join(out.split())  # however it is wrapped
+    assert "lost(Zipkin2008);16instances:one-store-lost-sales-p4-l1...-p39-l4" in text
+    assert "21instances:serial-system-p4-l1...-n7" in text
+    found = {row["environment"]: row for row in json.loads(cli("list", "envs", "--json")[1])}
+    assert found["hopper"]["instance_of"] is None
+    instance = found["one-store-lost-sales-p9-l2"]
+    assert instance["instance_of"] == "one-store-lost-sales"
+    assert instance["kwargs"] == {"penalty": 9.0, "lead_time": 2}
+
+
+BASE = """
+import pgbench
+class World:
+    def __init__(self, num_envs, size=3): ...
+def add(id, capabilities=('ContinuousActions',), **more):
+    pgbench.register_env(id, World, family='control', summary='tiny', underlying='-',
+        metrics=[pgbench.Metric('return')], budgets={'small': 10},
+        capabilities=capabilities, **more)
+add('world')
+"""
+
+
+def test_one_instance_an_odd_name_and_a_lost_base(cli, tmp_path):
+    code = BASE + "add('globe', (), instance_of='world')\nadd('orphan', instance_of='nowhere')\n"
+    exec(compile(code, str(tmp_path / "worlds.py"), "exec"), {})
+    out = cli("list", "envs")[1]
+    assert "tiny (-); 1 instance: globe" in out
+    assert re.search("^orphan +control", out, re.M)  # without a base it is a row of its own
+    assert not re.search("^globe", out, re.M)
+    fit = cli("compat", "sac")[1]  # what fits otherwise than its base does is shown
+    assert re.search("^world +control +fits$", fit, re.M)
+    assert re.search("^globe +control +lacks ContinuousActions$", fit, re.M)
 
 
 def test_suites(cli, suite_file):
@@ -71,7 +112,7 @@ def test_suites(cli, suite_file):
     assert (code, err) == (2, "pgbench: unknown kind 'env'; did you mean envs?\n")
 
 
-@pytest.mark.parametrize("name", [spec.name for spec in ALGOS.all()])
+@pytest.mark.parametrize("name", sorted({spec.name for spec in ALGOS.all()}))
 def test_every_algorithm_explains_itself(cli, columns, name):
     code, out, err = cli("explain", name)
     assert code == 0, err
@@ -81,13 +122,61 @@ def test_every_algorithm_explains_itself(cli, columns, name):
     assert max(len(x) for x in out.splitlines() if not x.startswith("source")) <= columns
 
 
-@pytest.mark.parametrize("name", [spec.id for spec in ENVS.all()])
+@pytest.mark.parametrize("name", [spec.id for spec in ENVS.all() if not spec.instance_of])
 def test_every_environment_explains_itself(cli, columns, name):
     code, out, err = cli("explain", name)
     assert code == 0, err
-    for word in ("observation", "ction", "eward", "budgets", "random", f"--env {name}"):
+    spec = ENVS.specs[name]
+    for word in ("bservation", "ction", "eward", "budgets", *spec.anchors, f"--env {name}"):
         assert word in out
     assert max(len(x) for x in out.splitlines() if not x.startswith("source")) <= columns
+
+
+def test_explain_an_instance(cli):
+    code, out, err = cli("explain", "one-store-lost-sales-p9-l2")
+    assert code == 0, err
+    text = " ".join(out.split())
+    assert "An instance of one-store-lost-sales, with penalty=9, lead_time=2; the" in text
+    assert "The least cost of any policy is 6.09364 (by relative value iteration)." in text
+    assert "16 instances" not in text and "instance " not in text.replace("An instance ", "")
+    text = " ".join(cli("explain", "transshipment-3")[1].split())
+    assert "A lower bound on the cost of any policy is " in text
+    assert "(by Federgruen-Zipkin pooling)" in text
+    assert "cost of any policy" not in cli("explain", "one-warehouse-3")[1]  # none is known
+
+
+def test_explain_a_base_lists_its_instances(cli):
+    code, out, err = cli("explain", "serial-system")
+    assert code == 0, err
+    listed = re.findall(r"^(serial-system-\S+) +(\S.*)$", out, re.M)
+    assert len(listed) == 21
+    assert ("serial-system-p19-l3", "penalty=19, lead_time=3") in listed
+    assert listed[-1] == ("serial-system-n7", "locations=7")
+    assert "--env serial-system --set env.penalty=4 --set env.lead_time=1\n" in out
+    assert "of any policy, with the default settings, is 10.7339 (by Clark-Scarf" in out
+
+
+@pytest.mark.parametrize(("name", "loops"), [("ppo", 1), ("reinforce", 2)])
+def test_explain_shows_every_family(cli, name, loops):
+    code, out, err = cli("explain", name)
+    assert code == 0, err
+    assert out.startswith(f"{name} is there for 2 families: control and inventory.\n")
+    assert re.findall(r"^family +(\w+)$", out, re.M) == ["control", "inventory"]
+    assert len(set(re.findall(r"^loop +(\w+)$", out, re.M))) == loops
+    runs = re.findall(rf"^  pgbench run --algo {name} --env (\S+)$", out, re.M)
+    assert [ENVS.specs[env].family for env in runs] == ["control", "inventory"]
+
+
+def test_compat_folds_instances(cli, columns):
+    code, out, _ = cli("compat", "hdpo")
+    assert code == 0
+    assert max(map(len, out.splitlines())) <= columns
+    assert re.search(
+        r"^one-store-lost-sales +inventory +fits \(so do its 16 instances\)$", out, re.M
+    )
+    assert re.search(r"^many-warehouses +inventory +fits$", out, re.M)
+    assert "one-store-lost-sales-p" not in out
+    assert "hdpo" in cli("compat", "one-store-lost-sales-p9-l2")[1]
 
 
 def test_compat_says_what_is_missing(cli, tmp_path):
@@ -98,8 +187,8 @@ def test_compat_says_what_is_missing(cli, tmp_path):
     )
     code, out, _ = cli("compat", "odd.py")
     assert code == 0
-    assert out.count("lacks Telepathy") == len(ENVS.all())
-    assert "odd        control  lacks Telepathy" in cli("compat", "hopper")[1]
+    assert out.count("Telepathy") == 1 + sum(not spec.instance_of for spec in ENVS.all())
+    assert re.search("^odd +control +lacks Telepathy$", cli("compat", "hopper")[1], re.M)
     ppo = cli("compat", "ppo")[1]
     assert "needs ContinuousActions" in ppo
     assert "hopper" in ppo

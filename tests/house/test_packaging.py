@@ -107,3 +107,13 @@ def test_wheel_works_elsewhere(wheel, tmp_path):
         text=True,
     )
     assert done.stdout.startswith("installed"), done.stderr
+
+
+def test_no_submodule_shadows_a_public_name():
+    """Importing pgbench.x would put the module in the place of the function pgbench.x."""
+    import pkgutil
+
+    import pgbench
+
+    modules = {module.name for module in pkgutil.iter_modules(pgbench.__path__)}
+    assert not modules & set(pgbench.__all__)

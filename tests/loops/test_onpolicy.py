@@ -114,7 +114,7 @@ def test_actions_are_clipped_only_for_the_environment():
 
 def test_evaluation_is_gymnasiums_to_the_bit():
     """The mean policy of an untrained network, episode by episode in plain Gymnasium."""
-    from pgbench.evaluate import evaluate
+    from pgbench.evaluation import evaluate
     from pgbench.seeding import eval_seeds
 
     _, vector, loop = make_loop("hopper")

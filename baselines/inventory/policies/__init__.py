@@ -68,7 +68,7 @@ BACKENDS: dict[str, str] = {"dense": "gnn:GNN", "pyg": "message:MessageGNN"}
 
 def default_policy(network: Network) -> str:
     """The name of the policy that serves `network` if none is asked for."""
-    return "vanilla"
+    return "data_driven" if network.past else "vanilla"
 
 
 def make_policy(

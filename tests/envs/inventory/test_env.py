@@ -186,3 +186,46 @@ def test_the_command_line_refuses_them_with_exit_code_2(cli, tmp_path):
     )  # fmt: skip
     assert code == 2 and "no warehouse reaches store 1" in err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_weekly_sales_are_split_by_weeks_and_end_with_them():
+    env = pgbench.make("seasonal-store", num_envs=2, seed=0)
+    horizons = {split: env.horizon(split) for split in ("train", "dev", "test")}
+    assert horizons == {"train": (95, 16), "dev": (37, 16), "test": (37, 16)}
+    traces = {split: env.traces(40, 1, split) for split in horizons}
+    assert [t.demand.shape for t in traces.values()] == [(111, 1, 40), (53, 1, 40), (53, 1, 40)]
+    # The same seed picks the same products: development begins 88 weeks after training.
+    assert torch.equal(traces["train"].demand[88:111], traces["dev"].demand[:23])
+    everything = env.traces(10**6, 2, "train")
+    assert len(everything) == 288 * 21
+    obs, *_ = env.step(np.zeros((2, 1), np.float32))
+    seen = obs[:, env.network.rows["past"]]
+    np.testing.assert_array_equal(seen, env._traces.demand[1:17, 0].T)
+
+
+def test_the_score_on_weekly_sales_is_a_share_of_the_oracle_s_profit():
+    def nothing(obs):
+        return np.zeros((len(obs), 1), np.float32)
+
+    assert pgbench.evaluate(nothing, "seasonal-store", episodes=1).mean == pytest.approx(
+        0, abs=1e-6
+    )
+
+    def generous(obs):
+        """Eight weeks of the last sixteen's mean in stock and on the way."""
+        rows = pgbench.make("seasonal-store").network.rows
+        level = 8 * obs[:, rows["past"]].mean(1) - obs[:, rows["store"]].sum(1)
+        return np.maximum(level, 0)[:, None]
+
+    assert 30 < pgbench.evaluate(generous, "seasonal-store", episodes=1).mean < 100
+
+
+def test_a_bad_file_of_sales_is_one_line(cli, tmp_path):
+    file = tmp_path / "sales.npy"
+    values = np.ones((4, 3, 171), np.float32)
+    values[2, 1, 70] = np.nan
+    np.save(file, values)
+    words = "run --algo hdpo --env seasonal-store --runs".split()
+    code, _, err = cli(*words, tmp_path / "runs", "--set", f"path={file}")
+    assert code == 2 and "sample 2" in err and "store 1" in err and "week 70" in err
+    assert "Traceback" not in err and not (tmp_path / "runs").exists()

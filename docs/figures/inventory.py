@@ -1,0 +1,509 @@
+"""The pictures of docs/inventory.md, from committed records and one trained run.
+
+    python docs/figures/inventory.py traces          # inventory-traces.svg: cost by training traces
+    python docs/figures/inventory.py gaps            # inventory-gaps.svg: every instance's gap
+    python docs/figures/inventory.py orders RUN      # inventory-orders.svg: what a policy orders
+    python docs/figures/inventory.py all RUN         # all three
+
+RUN is the folder of a finished run on one store with lost sales. The same records (and the same
+run) give the same bytes: no date, no random names, no reader's settings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pgbench.bench.suite import Entry, Suite, Track, find_suite
+from pgbench.errors import PgbenchError
+from pgbench.ledger import read_board, read_stamps
+from pgbench.registry import find_env
+
+SUITE = "inventory-v1"
+DOCS = Path(__file__).resolve().parents[1]
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"  # Okabe and Ito's
+Ints = NDArray[np.int64]
+Orders = Callable[[Ints], NDArray[Any]]  # inventories (n, L) -> orders (n,)
+
+
+# What the records say.
+
+
+@dataclass(frozen=True)
+class Results:
+    """A suite's scores: (track, environment, label of the entry) -> seed -> score."""
+
+    suite: Suite
+    scores: Mapping[tuple[str, str, str], Mapping[int, float]]
+
+    def of(self, track: Track, env: str, entry: Entry) -> Mapping[int, float]:
+        """Score by seed of one cell of a table; empty before its first run."""
+        return self.scores.get((track.name, env, entry.label), {})
+
+    def missing(self, tracks: Sequence[Track]) -> tuple[int, int]:
+        """Runs that these tracks still lack, and how many they ask for."""
+        cells = [(t, env, e) for t in tracks for env in t.environments for e in t.entries]
+        asked = sum(track.seeds for track, _, _ in cells)
+        return asked - sum(len(self.of(*cell)) for cell in cells), asked
+
+
+def collect(records: Sequence[Mapping[str, Any]], suite: Suite) -> Results:
+    """The scores of the suite's own entries; a failed run has the floor, as on the board."""
+    from pgbench.boards.rows import find_entry
+    from pgbench.rules import find_track
+
+    envs = {env.version: env for env in suite.environments.values()}
+    scores: dict[tuple[str, str, str], dict[int, float]] = {}
+    for record in records:
+        track, env = find_track(record, suite), envs.get(record["environment"]["id"])
+        entry = find_entry(record, track, env) if track else None
+        if track is None or env is None or entry is None:
+            continue
+        score = record["result"]["score"]
+        cell = scores.setdefault((track.name, env.id, entry.label), {})
+        cell[record["protocol"]["seed"]] = env.floor if score is None else score
+    return Results(suite, scores)
+
+
+def read(root: Path) -> Results:
+    """The committed records of the suite below `root`, without the withdrawn ones."""
+    folder = root / "records" / SUITE
+    gone = {stamp["record"] for stamp in read_stamps(folder) if stamp["kind"] == "withdrawn"}
+    records = [entry.record for entry in read_board(folder) if entry.id not in gone]
+    return collect(records, find_suite(SUITE, root))
+
+
+# How a picture becomes a file.
+
+
+def _figure(width: float, height: float) -> Any:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise PgbenchError("matplotlib is missing: pip install matplotlib") from None
+    return Figure(figsize=(width, height), facecolor="white", layout="constrained")
+
+
+def _svg(draw: Callable[[], Any]) -> bytes:
+    """The figure that `draw` makes, with no trace of reader, day or process."""
+    try:
+        import matplotlib
+    except ImportError:
+        raise PgbenchError("matplotlib is missing: pip install matplotlib") from None
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update({
+            "svg.hashsalt": "pgbench", "font.size": 9, "axes.titlesize": 9, "axes.labelsize": 9,
+            "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
+        })  # fmt: skip
+        out = io.BytesIO()
+        draw().savefig(out, format="svg", metadata={"Date": None, "Creator": None})
+    return out.getvalue()
+
+
+def _caption(figure: Any, text: str, width: int) -> None:
+    figure.supxlabel(textwrap.fill(text, width), x=0.01, ha="left", fontsize=8, color="#333333")
+
+
+def _lacking(results: Results, tracks: Sequence[Track]) -> str:
+    missing, asked = results.missing(tracks)
+    return f" Missing: {missing} of {asked} runs." if missing else ""
+
+
+# Training traces.
+
+
+def traces_svg(results: Results) -> bytes:
+    """Score against the number of training traces, a panel an environment, a line a policy."""
+    tracks = [
+        t for t in results.suite.tracks if all({"traces", "policy"} <= set(e.settings)
+        for e in t.entries)
+    ]  # fmt: skip
+    return _svg(lambda: _draw_traces(results, tracks))
+
+
+def _draw_traces(results: Results, tracks: Sequence[Track]) -> Any:
+    columns = max(len(track.environments) for track in tracks)
+    figure = _figure(2.7 * columns, 2.5 * len(tracks) + 0.6)
+    grid = figure.subplots(len(tracks), columns, squeeze=False)
+    names = sorted({entry.settings["policy"] for track in tracks for entry in track.entries})
+    styles = dict(zip(names, ((BLUE, "o", "-"), (ORANGE, "s", "--"), (GREEN, "^", ":")), strict=False))
+    absent = []
+    for track, row in zip(tracks, grid, strict=True):
+        for axes in row[len(track.environments) :]:
+            axes.set_axis_off()
+        for axes, env in zip(row, track.environments, strict=False):
+            lacking = _draw_panel(axes, results, track, env, styles)
+            absent += [f"{env} {what}" for what in lacking]
+    handles: dict[str, Any] = {}
+    for axes in figure.axes:
+        for line, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, line)
+    spare = [axes for axes in figure.axes if not axes.axison]
+    if spare:
+        spare[0].legend(handles.values(), handles.keys(), loc="center left")
+    else:
+        figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=3)
+    steps = " and ".join(sorted({f"{track.budget:,}" for track in tracks}))
+    text = f"{SUITE}, {steps} environment steps. A point is a run (a seed), a line the mean."
+    text += " Missing: " + ", ".join(absent) + "." if absent else ""
+    _caption(figure, text, 44 * columns)
+    return figure
+
+
+def _draw_panel(
+    axes: Any, results: Results, track: Track, env: str, styles: Mapping[str, tuple[str, str, str]]
+) -> list[str]:
+    """One environment; returns which cells have less than their seeds."""
+    from matplotlib.ticker import FixedLocator, NullLocator
+
+    metric, lacking = find_env(env).metrics[0], []
+    ticks = sorted({entry.settings["traces"] for entry in track.entries})
+    for at, (policy, (colour, marker, line)) in enumerate(styles.items()):
+        means = []
+        aside = 1.05 ** (2 * at - len(styles) + 1)  # so that points of two policies never overlap
+        for entry in sorted(track.entries, key=lambda e: e.settings["traces"]):
+            if entry.settings["policy"] != policy:
+                continue
+            count, scores = entry.settings["traces"], list(results.of(track, env, entry).values())
+            if len(scores) < track.seeds:
+                lacking.append(f"{policy} {count} ({track.seeds - len(scores)})")
+            if scores:
+                x = count * aside
+                axes.plot(
+                    [x] * len(scores), scores, marker, color=colour, ms=6, mfc="none", mew=1.3
+                )
+                means.append((x, float(np.mean(scores))))
+        if means:
+            axes.plot(*zip(*means, strict=True), line, color=colour, label=policy)
+            axes.lines[-1].set(marker=marker, ms=3)
+    anchor = results.suite.environments[env]
+    if anchor.reference:
+        axes.axhline(anchor.reference, color=GREY, lw=1, ls="-.", label="reference (published)")
+    else:
+        axes.set_ylim(bottom=0)
+    axes.set_xscale("log", base=2)
+    axes.set_xlim(ticks[0] / 1.6, ticks[-1] * 1.6)
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+    axes.set_xlabel("training traces")
+    unit = metric.unit if metric.name in metric.unit else f"{metric.name}, {metric.unit}"
+    axes.set_ylabel(unit)
+    axes.set_title(env)
+    axes.grid(axis="y", color="#dddddd", lw=0.6)
+    axes.set_axisbelow(True)
+    return lacking
+
+
+# Gaps.
+
+
+def gaps_svg(results: Results) -> bytes:
+    """Mean gap of every instance in tables of lead time and penalty, a table a policy."""
+    tracks = [track for track in results.suite.tracks if _grid(track)]
+    return _svg(lambda: _draw_gaps(results, tracks))
+
+
+def _grid(track: Track) -> tuple[list[float], list[int]] | None:
+    """Penalties and lead times where the track has every pair of them, and two of each."""
+    pairs = {env: find_env(env).kwargs for env in track.environments}
+    if not all({"penalty", "lead_time"} <= set(kwargs) for kwargs in pairs.values()):
+        return None
+    penalties = sorted({kwargs["penalty"] for kwargs in pairs.values()})
+    leads = sorted({kwargs["lead_time"] for kwargs in pairs.values()})
+    whole = len(pairs) == len(penalties) * len(leads)
+    return (penalties, leads) if whole and len(penalties) > 1 < len(leads) else None
+
+
+def _draw_gaps(results: Results, tracks: Sequence[Track]) -> Any:
+    from matplotlib.colors import LogNorm
+
+    grids = [grid for track in tracks if (grid := _grid(track))]
+    columns = max(len(track.entries) for track in tracks)
+    heights = [0.9 + 0.34 * len(leads) for _, leads in grids]
+    figure = _figure(2.75 * columns, sum(heights) + 0.7)
+    panels = figure.subplots(len(tracks), columns, squeeze=False, height_ratios=heights)
+    shades = {"cmap": "Blues", "norm": LogNorm(0.01, 10)}
+    for track, (penalties, leads), row in zip(tracks, grids, panels, strict=True):
+        for axes in row[len(track.entries) :]:
+            axes.set_axis_off()
+        for axes, entry in zip(row, track.entries, strict=False):
+            table: NDArray[Any] = np.full((len(leads), len(penalties)), np.nan)
+            notes = np.full(table.shape, "", object)
+            for env in track.environments:
+                kwargs, scores = find_env(env).kwargs, results.of(track, env, entry)
+                at = leads.index(kwargs["lead_time"]), penalties.index(kwargs["penalty"])
+                if scores:
+                    table[at] = np.mean(list(scores.values()))
+                    notes[at] = "" if len(scores) == track.seeds else f" {len(scores)}/{track.seeds}"
+            _draw_table(axes, table, notes, shades)
+            axes.set_xticks(range(len(penalties)), [f"{p:g}" for p in penalties])
+            axes.set_yticks(range(len(leads)), leads)
+            base = find_env(track.environments[0]).instance_of
+            axes.set_title(f"{base}\n{entry.label}", fontsize=8)
+            axes.set_xlabel("penalty (cost per unit)", fontsize=8)
+            if axes is row[0]:
+                axes.set_ylabel("lead time (periods)", fontsize=8)
+    image = next(image for axes in figure.axes for image in axes.images)
+    spare = [axes for axes in figure.axes if not axes.axison]
+    where = {"ax": spare, "location": "left"} if spare else {"ax": list(panels.flat)}
+    bar = figure.colorbar(image, extend="both", fraction=0.12, shrink=0.8, **where)
+    bar.set_ticks([0.01, 0.1, 1, 10], labels=["0.01", "0.1", "1", "10"])
+    bar.minorticks_off()
+    bar.set_label("gap to the optimum, %")
+    text = f"{SUITE}: gap to the optimum in %, mean over seeds; - where there is no run, 1/3 where "
+    text += "one of three seeds has run." + _lacking(results, tracks)
+    _caption(figure, text, 44 * columns)
+    return figure
+
+
+def _draw_table(axes: Any, table: NDArray[Any], notes: NDArray[Any], shades: Any) -> None:
+    """Coloured cells with their numbers; what is below the scale has its lowest colour."""
+    axes.set_facecolor("#eeeeee")
+    shown = np.ma.masked_invalid(np.clip(table, 0.01, None))
+    axes.imshow(shown, aspect="auto", **shades)
+    for (y, x), value in np.ndenumerate(table):
+        text = "-" if np.isnan(value) else f"{_number(value)}{notes[y, x]}"
+        dark = not np.isnan(value) and value > 1.2
+        size = 6.5 if notes[y, x] else 8
+        axes.text(
+            x, y, text, ha="center", va="center", fontsize=size, color="white" if dark else "black"
+        )
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0, labelsize=8)
+
+
+def _number(value: float) -> str:
+    """Two decimals, one from 10 on; no minus before a rounded zero."""
+    text = f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
+    return text.removeprefix("-") if not float(text) else text
+
+
+# Orders.
+
+
+@dataclass(frozen=True)
+class Curves:
+    """What policies order for `on_hand` units on hand, one entry a pipeline (units on the way)."""
+
+    title: str
+    on_hand: Ints
+    pipelines: list[tuple[int, ...]]
+    learned: list[NDArray[Any]]
+    optimal: list[Ints]
+    base: tuple[int, float]  # level S and its gap in percent
+    capped: tuple[int, int, float]  # level S, cap and their gap in percent
+    # Share of the periods with this pipeline under the optimal policy, and the range of on hand
+    # that holds 98% of them; None where it never comes.
+    visits: list[tuple[float, int, int] | None] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class LostSales:
+    """The Markov chain of one store with Poisson demand and lost sales under a policy."""
+
+    mean: float
+    penalty: float
+    holding: float
+    lead: int
+
+    def visits(self, orders: Orders) -> tuple[Ints, NDArray[np.float64]]:
+        """Inventories (n, L) that are reached from nothing, and the share of time in each (n,)."""
+        from scipy.sparse import csr_array
+        from scipy.stats import poisson
+
+        states = new = np.zeros((1, self.lead), np.int64)
+        while len(new):
+            known = len(states)
+            new = np.unique(self._after(new, orders)[0], axis=0)
+            states = np.unique(np.concatenate([states, new]), axis=0)
+            new = new if len(states) > known else new[:0]
+        after, start, sold = self._after(states, orders)
+        chance = poisson.pmf(sold, self.mean)
+        out = sold == states[start, 0]
+        chance[out] = poisson.sf(sold[out] - 1, self.mean)
+        _, index = np.unique(np.concatenate([states, after]), axis=0, return_inverse=True)
+        target = index[len(states) :]  # states are sorted, as what np.unique returns
+        move = csr_array((chance, (target, start)), shape=(len(states), len(states)))
+        share = np.full(len(states), 1 / len(states))
+        for _ in range(10_000):
+            last, share = share, move @ share
+            if np.abs(share - last).sum() < 1e-12:
+                break
+        return states, share
+
+    def _after(self, states: Ints, orders: Orders) -> tuple[Ints, Ints, Ints]:
+        """Every possible next state (m, L), the row it follows (m,) and the units sold (m,)."""
+        row, sold = np.nonzero(np.arange(states[:, 0].max() + 1) <= states[:, :1])
+        pipeline = np.column_stack([states[:, 1:], orders(states)])[row]
+        stock = states[row, 0] - sold + pipeline[:, 0]
+        return np.column_stack([stock, pipeline[:, 1:]]).astype(np.int64), row, sold
+
+    def cost(self, orders: Orders) -> float:
+        """Long-run average cost of a period."""
+        from scipy.stats import poisson
+
+        states, share = self.visits(orders)
+        stock = states[:, 0]
+        units = np.arange(stock.max() + 1)
+        served = np.cumsum(poisson.sf(units - 1, self.mean)) - 1  # E min(stock, D)
+        paid = self.holding * (stock - served[stock]) + self.penalty * (self.mean - served[stock])
+        return float(share @ paid)
+
+
+def base_stock(level: int, cap: int | None = None) -> Orders:
+    """Order up to `level`, at most `cap`."""
+    return lambda held: np.clip(level - held.sum(1), 0, cap)
+
+
+def best(cost: Callable[[tuple[int, ...]], float], start: tuple[int, ...]) -> tuple[Any, ...]:
+    """The numbers from which no step of one (in any of them at once) lowers the cost; and it."""
+    seen: dict[tuple[int, ...], float] = {}
+    moves = np.stack(np.meshgrid(*[[-1, 0, 1]] * len(start)), -1).reshape(-1, len(start))
+    here = start
+    while True:
+        near = [tuple(int(x) for x in np.maximum(np.array(here) + move, 1)) for move in moves]
+        seen |= {at: cost(at) for at in near if at not in seen}
+        next_ = min(near, key=lambda at: seen[at])
+        if seen[next_] >= seen[here]:
+            return *here, seen[here]
+        here = next_
+
+
+def curves(env: Any, policy: Callable[[Any], Any], title: str) -> Curves:
+    """What `policy` orders in `env`, beside the optimal policy and the best of two heuristics.
+
+    Raises: PgbenchError for another setting than one store with lost sales.
+    """
+    import torch
+
+    n = env.network
+    if n.upstream or n.stores != 1 or not n.lost or not n.integer or not hasattr(env, "guide"):
+        raise PgbenchError("orders need a run on one-store-lost-sales; give another run")
+    lead = n.edges[0].lead
+    chain = LostSales(n.mean[0], n.penalty[0], n.holding[0], lead)
+    least = env.optimum.value
+
+    def optimal(held: Ints) -> Ints:
+        orders = env.guide.orders(torch.from_numpy(held.T.astype(np.float32)))
+        found: Ints = orders[0].numpy().astype(np.int64)
+        return found
+
+    usual = round(n.mean[0])
+    level, cost = best(lambda at: chain.cost(base_stock(*at)), (usual * (lead + 1),))
+    *both, cost_capped = best(lambda at: chain.cost(base_stock(*at)), (level, usual + 2))
+    states, share = chain.visits(optimal)
+    pipelines = [(q,) * (lead - 1) for q in (0, 4, 8)] if lead > 1 else [()]
+    on_hand = np.arange(level + 3)
+    learned, exact, visits = [], [], list[tuple[float, int, int] | None]()
+    for pipeline in pipelines:
+        held = np.column_stack([on_hand, *[np.full_like(on_hand, q) for q in pipeline]])
+        obs = np.zeros((len(held), n.size), np.float32)
+        obs[:, :lead] = held
+        learned.append(np.asarray(policy(obs))[:, 0])
+        exact.append(optimal(held))
+        at = (states[:, 1:] == np.array(pipeline)).all(1)
+        total = float(share[at].sum())
+        inside = np.cumsum(share[at]) / total if total > 1e-9 else None
+        low, high = (0, 0) if inside is None else np.searchsorted(inside, (0.01, 0.99))
+        stock = states[at, 0]
+        visits.append(None if inside is None else (total, int(stock[low]), int(stock[high])))
+    gaps = [100 * (value / least - 1) for value in (cost, cost_capped)]
+    return Curves(
+        title, on_hand, pipelines, learned, exact, (level, gaps[0]), (*both, gaps[1]), visits
+    )
+
+
+def orders_svg(found: Curves) -> bytes:
+    """Orders against units on hand, a panel a pipeline."""
+    return _svg(lambda: _draw_orders(found))
+
+
+def _draw_orders(found: Curves) -> Any:
+    panels = len(found.pipelines)
+    figure = _figure(max(3.1 * panels, 5.5), 3.9)
+    row = figure.subplots(1, panels, squeeze=False, sharey=True)[0]
+    x, (level, gap), (up_to, cap, gap_capped) = found.on_hand, found.base, found.capped
+    for i, (axes, pipeline) in enumerate(zip(row, found.pipelines, strict=True)):
+        rest = sum(pipeline)
+        real = found.learned[i]
+        base = np.clip(level - x - rest, 0, None)
+        axes.plot(x, base, "--", color=GREEN, label=f"best base stock: S {level}, gap {gap:.2f}%")
+        capped = np.clip(up_to - x - rest, 0, cap)
+        label = f"best capped base stock: S {up_to}, cap {cap}, gap {gap_capped:.2f}%"
+        axes.plot(x, capped, "-.", color=ORANGE, label=label)
+        axes.plot(
+            x, found.optimal[i], "s", color="black", mfc="none", ms=6, label="optimal, value iteration"
+        )
+        axes.plot(x, real, "-", color=BLUE, lw=1.6, label="learned, real numbers")
+        axes.plot(x, np.rint(real), "o", color=BLUE, ms=3, label="learned, rounded (as evaluated)")
+        if visit := found.visits[i]:
+            axes.axvspan(visit[1] - 0.5, visit[2] + 0.5, color="#e8e8e8", lw=0, zorder=0)
+        share = f"{100 * visit[0]:.2g}% of periods" if visit else "never reached"
+        held = " + ".join(map(str, pipeline)) or "nothing"
+        axes.set_title(f"{held} on the way ({share})")
+        axes.set_xlabel("units on hand")
+    row[0].set_ylabel("units ordered")
+    # Where on hand is next to nothing, base stock orders more than any other policy looked at.
+    most = max(up_to, *(int(np.rint(y).max()) for y in found.learned)) if panels == 1 else None
+    top = max(12.5, *(float(y.max()) for y in (*found.learned, *found.optimal)), cap) + 0.5
+    row[0].set_ylim(-0.5, min(top, most or top))
+    figure.legend(*row[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    text = f"{found.title}. Grey: where the optimal policy is in 98% of the periods with this "
+    text += "pipeline. Gaps are those of the long-run cost to the optimum, exact."
+    _caption(figure, text, 42 * panels)
+    return figure
+
+
+def curves_of(run: Path) -> Curves:
+    """The curves of a finished run."""
+    import pgbench
+
+    result = pgbench.load(run)
+    env = pgbench.make(result.env, num_envs=1, **result.env_kwargs)
+    record = result.record
+    name = f"{record['algorithm']['name']} on {record['environment']['id']}"
+    name += f", {record['protocol']['budget']:,} steps, seed {record['protocol']['seed']}"
+    return curves(env, result.policy, f"{name} (record {record['id'][:8]})")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Draw the pictures of docs/inventory.md.")
+    parser.add_argument("what", choices=("traces", "gaps", "orders", "all"))
+    parser.add_argument("run", nargs="?", type=Path, help="a finished run, for orders and all")
+    parser.add_argument("--root", type=Path, default=DOCS.parent / "leaderboards")
+    parser.add_argument("--out", type=Path, default=DOCS)
+    given = parser.parse_args(arguments)
+    try:
+        if given.what in ("orders", "all") and given.run is None:
+            raise PgbenchError(f"{given.what} needs the folder of a run on one-store-lost-sales")
+        made: dict[str, bytes] = {}
+        if given.what in ("traces", "all"):
+            made["traces"] = traces_svg(read(given.root))
+        if given.what in ("gaps", "all"):
+            made["gaps"] = gaps_svg(read(given.root))
+        if given.what in ("orders", "all"):
+            made["orders"] = orders_svg(curves_of(given.run))
+    except PgbenchError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    for name, data in made.items():
+        path = given.out / f"inventory-{name}.svg"
+        path.write_bytes(data)
+        print(path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -29,8 +29,8 @@ def segment(sim: Any, pi: Policy) -> Segment:
         costs = []
         for t in range(len(demand)):
             obs = state if rest is None else torch.cat([state, rest[t]])
-            state, cost = sim.step(state, pi(theta, obs), demand[t], fixed)
-            costs.append(cost.sum())
+            state, cost = sim.step(state, pi(theta, obs), demand[t], fixed, each=False)
+            costs.append(cost)
         return state, torch.stack(costs)
 
     return replay

@@ -116,7 +116,11 @@ def _caption(figure: Any, text: str, width: int) -> None:
 
 def _lacking(results: Results, tracks: Sequence[Track]) -> str:
     missing, asked = results.missing(tracks)
-    return f" Missing: {missing} of {asked} runs." if missing else ""
+    return (
+        f" Missing: {missing} of {asked} runs (-: no run yet, 1/3: one of three seeds)."
+        if missing
+        else ""
+    )
 
 
 # Training traces.
@@ -136,14 +140,16 @@ def _draw_traces(results: Results, tracks: Sequence[Track]) -> Any:
     figure = _figure(2.7 * columns, 2.5 * len(tracks) + 0.6)
     grid = figure.subplots(len(tracks), columns, squeeze=False)
     names = sorted({entry.settings["policy"] for track in tracks for entry in track.entries})
-    styles = dict(zip(names, ((BLUE, "o", "-"), (ORANGE, "s", "--"), (GREEN, "^", ":")), strict=False))
+    styles = dict(
+        zip(names, ((BLUE, "o", "-"), (ORANGE, "s", "--"), (GREEN, "^", ":")), strict=False)
+    )
     absent = []
     for track, row in zip(tracks, grid, strict=True):
         for axes in row[len(track.environments) :]:
             axes.set_axis_off()
         for axes, env in zip(row, track.environments, strict=False):
-            lacking = _draw_panel(axes, results, track, env, styles)
-            absent += [f"{env} {what}" for what in lacking]
+            lacking, any_run = _draw_panel(axes, results, track, env, styles)
+            absent += [f"{env} {what}" for what in lacking] if any_run else [f"all of {env}"]
     handles: dict[str, Any] = {}
     for axes in figure.axes:
         for line, label in zip(*axes.get_legend_handles_labels(), strict=True):
@@ -155,15 +161,18 @@ def _draw_traces(results: Results, tracks: Sequence[Track]) -> Any:
         figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=3)
     steps = " and ".join(sorted({f"{track.budget:,}" for track in tracks}))
     text = f"{SUITE}, {steps} environment steps. A point is a run (a seed), a line the mean."
+    anchors = [results.suite.environments[env] for track in tracks for env in track.environments]
+    origins = sorted({anchor.reference_origin for anchor in anchors if anchor.reference})
+    text += f" Dash-dotted: {' or '.join(origins)}." if origins else ""
     text += " Missing: " + ", ".join(absent) + "." if absent else ""
-    _caption(figure, text, 44 * columns)
+    _caption(figure, text, 46 * columns)
     return figure
 
 
 def _draw_panel(
     axes: Any, results: Results, track: Track, env: str, styles: Mapping[str, tuple[str, str, str]]
-) -> list[str]:
-    """One environment; returns which cells have less than their seeds."""
+) -> tuple[list[str], bool]:
+    """One environment; returns which cells lack how many seeds, and whether there is any run."""
     from matplotlib.ticker import FixedLocator, NullLocator
 
     metric, lacking = find_env(env).metrics[0], []
@@ -188,7 +197,7 @@ def _draw_panel(
             axes.lines[-1].set(marker=marker, ms=3)
     anchor = results.suite.environments[env]
     if anchor.reference:
-        axes.axhline(anchor.reference, color=GREY, lw=1, ls="-.", label="reference (published)")
+        axes.axhline(anchor.reference, color=GREY, lw=1, ls="-.", label="published")
     else:
         axes.set_ylim(bottom=0)
     axes.set_xscale("log", base=2)
@@ -202,7 +211,7 @@ def _draw_panel(
     axes.set_title(env)
     axes.grid(axis="y", color="#dddddd", lw=0.6)
     axes.set_axisbelow(True)
-    return lacking
+    return lacking, any(results.of(track, env, e) for e in track.entries)
 
 
 # Gaps.
@@ -245,25 +254,28 @@ def _draw_gaps(results: Results, tracks: Sequence[Track]) -> Any:
                 at = leads.index(kwargs["lead_time"]), penalties.index(kwargs["penalty"])
                 if scores:
                     table[at] = np.mean(list(scores.values()))
-                    notes[at] = "" if len(scores) == track.seeds else f" {len(scores)}/{track.seeds}"
+                    notes[at] = (
+                        "" if len(scores) == track.seeds else f" {len(scores)}/{track.seeds}"
+                    )
             _draw_table(axes, table, notes, shades)
             axes.set_xticks(range(len(penalties)), [f"{p:g}" for p in penalties])
             axes.set_yticks(range(len(leads)), leads)
             base = find_env(track.environments[0]).instance_of
             axes.set_title(f"{base}\n{entry.label}", fontsize=8)
-            axes.set_xlabel("penalty (cost per unit)", fontsize=8)
+            axes.set_xlabel("penalty (cost of a short unit)", fontsize=8)
             if axes is row[0]:
                 axes.set_ylabel("lead time (periods)", fontsize=8)
     image = next(image for axes in figure.axes for image in axes.images)
     spare = [axes for axes in figure.axes if not axes.axison]
-    where = {"ax": spare, "location": "left"} if spare else {"ax": list(panels.flat)}
-    bar = figure.colorbar(image, extend="both", fraction=0.12, shrink=0.8, **where)
+    where = (
+        {"cax": spare[0].inset_axes((0.05, 0.05, 0.06, 0.9))} if spare else {"ax": [*panels.flat]}
+    )
+    bar = figure.colorbar(image, extend="both", **where)
     bar.set_ticks([0.01, 0.1, 1, 10], labels=["0.01", "0.1", "1", "10"])
     bar.minorticks_off()
     bar.set_label("gap to the optimum, %")
-    text = f"{SUITE}: gap to the optimum in %, mean over seeds; - where there is no run, 1/3 where "
-    text += "one of three seeds has run." + _lacking(results, tracks)
-    _caption(figure, text, 44 * columns)
+    text = f"{SUITE}: gap to the optimum in %, mean over seeds." + _lacking(results, tracks)
+    _caption(figure, text, 46 * columns)
     return figure
 
 
@@ -443,7 +455,13 @@ def _draw_orders(found: Curves) -> Any:
         label = f"best capped base stock: S {up_to}, cap {cap}, gap {gap_capped:.2f}%"
         axes.plot(x, capped, "-.", color=ORANGE, label=label)
         axes.plot(
-            x, found.optimal[i], "s", color="black", mfc="none", ms=6, label="optimal, value iteration"
+            x,
+            found.optimal[i],
+            "s",
+            color="black",
+            mfc="none",
+            ms=6,
+            label="optimal, value iteration",
         )
         axes.plot(x, real, "-", color=BLUE, lw=1.6, label="learned, real numbers")
         axes.plot(x, np.rint(real), "o", color=BLUE, ms=3, label="learned, rounded (as evaluated)")
@@ -454,10 +472,9 @@ def _draw_orders(found: Curves) -> Any:
         axes.set_title(f"{held} on the way ({share})")
         axes.set_xlabel("units on hand")
     row[0].set_ylabel("units ordered")
-    # Where on hand is next to nothing, base stock orders more than any other policy looked at.
-    most = max(up_to, *(int(np.rint(y).max()) for y in found.learned)) if panels == 1 else None
-    top = max(12.5, *(float(y.max()) for y in (*found.learned, *found.optimal)), cap) + 0.5
-    row[0].set_ylim(-0.5, min(top, most or top))
+    # Base stock is cut off where it orders far more than the others do.
+    most = max(cap, *(float(y.max()) for y in (*found.learned, *found.optimal)))
+    row[0].set_ylim(-0.5, 1.5 * most)
     figure.legend(*row[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     text = f"{found.title}. Grey: where the optimal policy is in 98% of the periods with this "
     text += "pipeline. Gaps are those of the long-run cost to the optimum, exact."

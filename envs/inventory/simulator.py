@@ -95,10 +95,12 @@ class Simulator:
         return torch.cat(rest) if rest else None
 
     def step(
-        self, state: Tensor, orders: Tensor, demand: Tensor, fixed: Mapping[str, Tensor]
-    ) -> tuple[Tensor, Tensor]:
+        self, state: Tensor, orders: Tensor, demand: Tensor, fixed: Mapping[str, Tensor],
+        each: bool = True,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """The next state (R, B) and the cost of the period (B,), summed over locations.
 
+        Without `each` the cost is that of the whole batch, a scalar: one reduction instead of two.
         `orders` (edges, B) are feasible: no location ships more than it has on hand.
         """
         n, u = self.network, self.network.upstream
@@ -113,10 +115,10 @@ class Simulator:
             cost = holding * left - penalty * torch.minimum(on_hand, demand)
         else:
             cost = holding * left - penalty * gap.clamp(max=0)
-        total = cost.sum(0) if n.stores > 1 else cost.squeeze(0)
+        total = _sum(cost, each)
         parts = [(left if n.lost else gap) + arriving, later]
         if self.costly:
-            total = total + (self.order_cost * orders).sum(0)
+            total = total + _sum(self.order_cost * orders, each)
         blocks = [
             self._placed(parts, orders, self.into[u:], self.lead, fixed.get("place", self.place))
         ]
@@ -124,7 +126,7 @@ class Simulator:
             on_hand, arriving, later = torch.split_with_sizes(up, (1, 1, n.columns[0] - 2), 1)
             shipped = orders[: n.stores].sum(0, keepdim=True) if u == 1 else self.out @ orders
             post = on_hand.squeeze(1) - shipped
-            total = total + (self.holding_up * post.clamp(min=0)).sum(0)
+            total = total + _sum(self.holding_up * post.clamp(min=0), each)
             parts = [post + arriving.squeeze(1), later]
             blocks.insert(
                 0, self._placed(parts, orders, self.into[:u], self.lead_up, self.place_up)
@@ -147,7 +149,10 @@ class Simulator:
             return torch.cat([first, later, last], 1).flatten(0, 1)
         got = _rows(orders, into)[:, None]  # (n, 1, B)
         if lead is None:
-            return (torch.cat([first, later, last], 1) + place * got).flatten(0, 1)
+            # Column by column: the compiler turns a sum of a concatenation into slow choices.
+            head, middle, tail = torch.split_with_sizes(place, (1, length - 2, 1), 1)
+            columns = [first + head * got, later + middle * got, tail * got]
+            return torch.cat(columns, 1).flatten(0, 1)
         if lead == 1:
             return torch.cat([first + got, later, last], 1).flatten(0, 1)
         if lead == length:
@@ -170,6 +175,13 @@ class Simulator:
         share = have / (self.out[:, :inside] @ orders[:inside] + TINY)
         share = share if n.transship else share.clamp(max=1)
         return torch.cat([orders[:inside] * (self.out[:, :inside].T @ share), orders[inside:]])
+
+
+def _sum(cost: Tensor, each: bool) -> Tensor:
+    """Costs (n, B) over locations, or over all."""
+    if not each:
+        return cost.sum()
+    return cost.sum(0) if len(cost) > 1 else cost.squeeze(0)
 
 
 def _only(leads: list[int]) -> int | None:

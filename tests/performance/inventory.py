@@ -22,8 +22,10 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -79,8 +81,8 @@ class Ours:
     def _given(self, orders: Any, state: Any, demand: Any, rest: Any, fixed: Any) -> Any:
         total = []
         for t in range(len(demand)):
-            state, cost = self.sim.step(state, orders[t], demand[t], fixed)
-            total.append(cost.sum())
+            state, cost = self.sim.step(state, orders[t], demand[t], fixed, each=False)
+            total.append(cost)
         return state, torch.stack(total)
 
     def __call__(self) -> tuple[float, torch.Tensor]:
@@ -157,6 +159,8 @@ class Theirs:
             level = theta.requires_grad_()
             self.level = level
             return [level]
+        if self.policy == "gnn":
+            return self._gnn(theta)
         sizes = self.ours.pi.net.shapes  # type: ignore[attr-defined]
         parts = iter(theta.split([math.prod(s) for s in sizes]))
         layers: list[nn.Module] = []
@@ -167,6 +171,26 @@ class Theirs:
         self.net = nn.Sequential(*layers[:-1])
         return list(self.net.parameters())
 
+    def _gnn(self, theta: torch.Tensor) -> list[torch.Tensor]:
+        """Its own network with our weights, which lie in the same order."""
+        import yaml
+        from neural_networks import NeuralNetworkCreator  # type: ignore[import-not-found]
+
+        n, module = self.ours.network, sys.modules["neural_networks"]
+        file = Path(module.__file__).parent / "config_files/policies_and_hyperparams/gnn.yml"
+        scenario = SimpleNamespace(
+            problem_params={**self.problem, "warehouse_store_adjacency": [[1] * n.stores]},
+            store_params={"demand": {"mean": list(n.mean)}},
+        )
+        settings = yaml.safe_load(file.read_text())["nn_params"]
+        self.net = NeuralNetworkCreator().create_neural_network(scenario, settings)
+        obs, _ = self.sim.reset(PERIODS, self.problem, dict(self.data), self.observed)
+        self.net(obs)  # its layers get their shapes
+        parts = iter(theta.split([p.numel() for p in self.net.parameters()]))
+        for parameter in self.net.parameters():
+            parameter.data = next(parts).view(parameter.shape).clone()
+        return list(self.net.parameters())
+
     def act(self, obs: dict[str, Any], t: int) -> dict[str, torch.Tensor]:
         n = self.ours.network
         if self.policy == "given":
@@ -174,6 +198,9 @@ class Theirs:
             if not n.upstream:
                 return {"stores": q[:, :, None]}
             return {"stores": q[:, : n.stores, None], "warehouses": q[:, n.stores :, None]}
+        if self.policy == "gnn":
+            out: dict[str, torch.Tensor] = self.net(obs)
+            return {name: q if q.dim() == 3 else q[..., None] for name, q in out.items()}
         stock = obs["store_inventories"]
         if self.policy == "base_stock":
             level = nn.functional.softplus(self.level)
@@ -206,17 +233,18 @@ CASES = (
     ("one-store-lost-sales-p9-l4", "vanilla"),
     ("one-warehouse-10", "given"),
     ("one-warehouse-10", "vanilla"),
+    ("one-warehouse-10", "gnn"),
 )
 
 
-def compare(batch: int, rounds: int, reference: bool) -> None:
+def compare(cases: Sequence[tuple[str, str]], batch: int, rounds: int, reference: bool) -> None:
     """Print a Markdown table of all cases."""
     rate = copy_rate()
     print(f"memory copy: {rate / 1e9:.1f} GB/s (read and written), batch {batch}\n")
     print("| environment, policy | ours, compiled | ours, eager | reference | ratio | eager ratio "
           "| largest gradient difference | of copy |")  # fmt: skip
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
-    for env, policy in CASES:
+    for env, policy in cases:
         fast, plain = (Ours(env, policy, batch, compiled) for compiled in (True, False))
         runs = {"fast": fast, "plain": plain}
         if reference:
@@ -263,6 +291,7 @@ def main() -> None:
     """Read the command line and print tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--reference", type=Path, help="a checkout of the reference")
+    parser.add_argument("--policy", nargs="*", help="only these: given base_stock vanilla gnn")
     parser.add_argument("--batch", type=int, default=1024)
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--threads", type=int, default=1)
@@ -282,7 +311,8 @@ def main() -> None:
         return
     if args.reference:
         sys.path.insert(0, str(args.reference))
-    compare(args.batch, args.rounds, bool(args.reference))
+    cases = [case for case in CASES if not args.policy or case[1] in args.policy]
+    compare(cases, args.batch, args.rounds, bool(args.reference))
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ from pgbench.ops.matmul import fast_matmul
 from pgbench.optim import adam_, clip_norm, with_adam
 
 from .policies import default_policy, make_policy
-from .replay import costs, keep_best_, segment
+from .replay import costs, frugal_gradient, keep_best_, segment
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Config:
     max_grad_norm: float | None = option(None, "limit of the gradient norm; none: the policy's own")
     dev_traces: int = option(1024, "held-out traces that choose the policy (Eq. 4)")
     dev_every: int = option(10, "epochs between two looks at them", "released configs")
-    recompute: bool = option(False, "activations anew in the backward pass: memory for 10 periods")
+    recompute: bool = option(False, "replay again backwards: the memory of 10 periods, not of all")
 
 
 def policy_options(config: Any) -> dict[str, Any]:
@@ -96,13 +96,12 @@ class HDPO(Algorithm):
 
     def gradient(self, theta: Tensor, traces: Traces) -> tuple[Tensor, Tensor]:
         """dJ/dtheta (P,) and J of Eq. 1."""
-        theta = theta.detach().requires_grad_()
+        args = self.replay, self.sim, theta.detach().requires_grad_(), traces, self.pi.unroll
         with self.wide(self.device), torch.enable_grad():
-            per_period = costs(
-                self.replay, self.sim, theta, traces, self.pi.unroll, self.config.recompute
-            )
-            cost = per_period.mean()  # Eq. 1
-            (grad,) = torch.autograd.grad(cost, theta)
+            if self.config.recompute:
+                return frugal_gradient(*args)
+            cost = costs(*args).mean()  # Eq. 1
+            (grad,) = torch.autograd.grad(cost, args[2])
         return grad, cost.detach()
 
     def update(self, batch: Traces) -> dict[str, Tensor]:

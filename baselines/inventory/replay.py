@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from pgbench.network import Traces
 
@@ -45,26 +44,43 @@ def parts(sim: Any, traces: Traces, unroll: int) -> Iterator[tuple[Tensor, Tenso
         yield demand, torch.stack(seen) if seen else None
 
 
-def costs(
-    replay: Segment, sim: Any, theta: Tensor, traces: Traces, unroll: int, recompute: bool = False
-) -> Tensor:
+def costs(replay: Segment, sim: Any, theta: Tensor, traces: Traces, unroll: int) -> Tensor:
     """Mean cost per store of each period, (T,), differentiable in `theta`.
 
-    Segments of `unroll` periods are compiled, or recomputed, together. With `recompute`, the
-    backward pass computes a segment's activations anew: memory for one segment and the states
-    between segments, not for all periods.
+    Segments of `unroll` periods are compiled together.
     """
     state, fixed, out = traces.start, sim.fixed(traces), []
     for demand, rest in parts(sim, traces, unroll):
-        args = (theta, state, demand, rest, fixed)
-        if recompute:
-            state, cost = checkpoint(replay, *args, use_reentrant=False)
-        else:
-            state, cost = replay(*args)
+        state, cost = replay(theta, state, demand, rest, fixed)
         out.append(cost)
-    total = torch.cat(out)
     stores: int = sim.network.stores
-    return total / (len(traces) * stores)
+    return torch.cat(out) / (len(traces) * stores)
+
+
+def frugal_gradient(
+    replay: Segment, sim: Any, theta: Tensor, traces: Traces, unroll: int
+) -> tuple[Tensor, Tensor]:
+    """Gradient (P,) of the mean of `costs`, and that mean, in the memory of one segment.
+
+    Forwards it keeps the states between segments alone; backwards each segment runs again.
+    """
+    fixed, pieces = sim.fixed(traces), list(parts(sim, traces, unroll))
+    scale = 1 / (len(traces) * sim.network.stores * traces.periods)
+    states, total = [traces.start], torch.zeros((), device=theta.device)
+    with torch.no_grad():
+        for demand, rest in pieces:
+            state, cost = replay(theta, states[-1], demand, rest, fixed)
+            states.append(state)
+            total += cost.sum() * scale
+    grad, later = torch.zeros_like(theta), torch.zeros_like(states.pop())
+    for (demand, rest), before in zip(reversed(pieces), reversed(states), strict=True):
+        inputs = theta.detach().requires_grad_(), before.requires_grad_()
+        with torch.enable_grad():
+            after, cost = replay(*inputs, demand, rest, fixed)
+            weights = later, torch.full_like(cost, scale)
+            own, later = torch.autograd.grad((after, cost), inputs, weights)
+        grad += own
+    return grad, total
 
 
 def keep_best_(state: dict[str, Tensor], cost: Tensor) -> None:

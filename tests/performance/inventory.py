@@ -33,7 +33,7 @@ from torch import nn
 
 import pgbench
 from pgbench.baselines.inventory.policies import make_policy
-from pgbench.baselines.inventory.replay import costs, segment
+from pgbench.baselines.inventory.replay import costs, frugal_gradient, segment
 from pgbench.ops.matmul import fast_matmul
 
 PERIODS = 50
@@ -281,8 +281,11 @@ def peak(periods: int, recompute: bool) -> None:
     theta = pi.init(torch.Generator().manual_seed(0)).requires_grad_()
     sim = env.simulator()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    cost = costs(segment(sim, pi), sim, theta, traces, pi.unroll, recompute).mean()
-    torch.autograd.grad(cost, theta)
+    args = segment(sim, pi), sim, theta, traces, pi.unroll
+    if recompute:
+        frugal_gradient(*args)
+    else:
+        torch.autograd.grad(costs(*args).mean(), theta)
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     print(f"| {periods} | {'yes' if recompute else 'no'} | {used / 1024:,.0f} MiB |", flush=True)
 

@@ -137,9 +137,9 @@ def test_every_row_and_number_is_in_the_tables(sample_model):
             assert text[0] == ("–" if row["rank"] is None else str(row["rank"]))
             assert row["name"] in text[1] and row["paper"] in text[1]
             assert ("incomplete" in text[1]) == (not row["complete"])
-            assert text[2] == shown(row["iqm"], 2)
-            assert (text[3], text[5]) == (shown(row["mean"], 2), shown(row["gap"], 2))
-            assert text[4] == f"{row['median']:.2f}"
+            assert text[2] == shown(row["iqm"], 3)
+            assert (text[3], text[5]) == (shown(row["mean"], 3), shown(row["gap"], 3))
+            assert text[4] == f"{row['median']:.3f}"
             fields = [row["iqm"][0], row["mean"][0], row["median"], row["gap"][0]]
             assert [float(x) for x in exact[2:6]] == fields
             counts = row["runs"]

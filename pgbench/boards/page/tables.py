@@ -46,14 +46,14 @@ def aggregate_table(track: Mapping[str, Any], view: View) -> Html:
 
     def iqm(row: Row) -> Html:
         drawn = whisker(axis, triple(row, "iqm"), view.colours[row["name"]], (0.0, 1.0))
-        return join([drawn, element("span", _triple(triple(row, "iqm"), 2), class_="beside")])
+        return join([drawn, element("span", _triple(triple(row, "iqm"), 3), class_="beside")])
 
     scored = [
         Column("IQM", iqm, _first("iqm"), kind="drawn", axis=scale(axis, ends)),
-        Column("mean", lambda row: _triple(triple(row, "mean"), 2), _first("mean")),
-        Column("median", lambda row: number(row["median"], 2), lambda row: row["median"]),
+        Column("mean", lambda row: _triple(triple(row, "mean"), 3), _first("mean")),
+        Column("median", lambda row: number(row["median"], 3), lambda row: row["median"]),
         Column(
-            "gap", lambda row: _triple(triple(row, "gap"), 2), _first("gap"), "asc", "to reference"
+            "gap", lambda row: _triple(triple(row, "gap"), 3), _first("gap"), "asc", "to reference"
         ),
     ]
     # Without a floor and a reference there is no scale that environments share.

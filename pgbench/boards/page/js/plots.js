@@ -41,12 +41,16 @@ function place(scale, value) {
   return value === null ? null : scale(value);
 }
 
-// The curves set the range. The reference is shown where it does not squash them.
+// The curves set the range. Floor and reference are shown where they do not squash them.
 function curveDomain(values, floor, reference) {
-  const plain = extent([...values, floor]);
-  const whole = extent([...values, floor, reference]);
-  const shows = reference !== null && (whole[1] - whole[0]) / (plain[1] - plain[0]) < 2;
-  return {domain: shows ? whole : plain, shows};
+  const span = ([low, high]) => high - low;
+  let [domain, shows] = [extent(values), false];
+  for (const [value, most] of [[floor, 4], [reference, 2]]) {
+    const wider = extent([...values, domain[0], domain[1], value], 0);
+    if (value === null || span(wider) > most * span(domain)) continue;
+    [domain, shows] = [wider, shows || value === reference];
+  }
+  return {domain, shows};
 }
 
 function band(row, points) {

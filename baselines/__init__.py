@@ -53,6 +53,7 @@ register_algo(
 )  # fmt: skip
 register_algo(
     "quantile", "pgbench.baselines.inventory.quantile:Quantile", family="inventory",
-    loop="hindsight", requires={"Differentiable", "Graph"}, paper="arXiv:2306.11246",
+    loop="hindsight", requires={"Differentiable", "Graph", "WeeklySales"},
+    paper="arXiv:2306.11246",
     summary="Generalised newsvendor: base-stock levels at a quantile of forecast demand",
 )  # fmt: skip

@@ -114,10 +114,10 @@ _instances("many-warehouses", {},
 _instances("seasonal-store", {},
     entry_point="pgbench.envs.inventory.weekly:SeasonalStore", underlying="generated weekly sales",
     summary="order for one store with seasons; path=FILE for recorded sales",
-    metrics=_SHARE, capabilities=_OPEN)
+    metrics=_SHARE, capabilities=_OPEN | {"WeeklySales"})
 _instances("seasonal-warehouses", {},
     entry_point="pgbench.envs.inventory.weekly:SeasonalWarehouses",
     underlying="generated weekly sales",
     summary="3 warehouses, 21 stores with seasons; path=FILE for recorded sales",
-    metrics=_SHARE, capabilities=_OPEN)
+    metrics=_SHARE, capabilities=_OPEN | {"WeeklySales"})
 # fmt: on

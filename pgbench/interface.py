@@ -16,6 +16,8 @@ from pgbench.errors import PgbenchError
 from pgbench.registry import EnvSpec, find_env, resolve, unknown
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from pgbench.network import Network, Traces
 
 
@@ -85,11 +87,21 @@ class KnownOptimum(Protocol):
         ...
 
 
+@runtime_checkable
+class WeeklySales(Protocol):
+    """Past sales and the season are observed; the profit of an oracle is the yardstick."""
+
+    def yardstick(self, traces: Traces) -> Tensor:
+        """Profit per store and period of a policy that knows the future, for each sample (B,)."""
+        ...
+
+
 CAPABILITIES: dict[str, type] = {
     "ContinuousActions": ContinuousActions,
     "Differentiable": Differentiable,
     "Graph": Graph,
     "KnownOptimum": KnownOptimum,
+    "WeeklySales": WeeklySales,
 }
 
 

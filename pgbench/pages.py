@@ -72,10 +72,13 @@ def _settings(config: type) -> str:
     for field in dataclasses.fields(config):
         choices = field.metadata.get("choices", ())
         doc, source = field.metadata.get("doc", ""), field.metadata.get("source", "")
+        kind = " or ".join(choices) or _type(hints[field.name])
+        if len(choices) > 3:  # the last column wraps, this one does not
+            kind, doc = "text", f"{doc}: {', '.join(choices)}"
         rows.append(
             (
                 field.name,
-                " or ".join(choices) or _type(hints[field.name]),
+                kind,
                 _value(field.default),
                 doc + (f" [{source}]" if source else ""),
             )

@@ -33,7 +33,7 @@ from pgbench.network import Traces
 from pgbench.ops.matmul import fast_matmul
 from pgbench.optim import adam_, clip_norm, with_adam
 
-from .policies import default_policy, make_policy
+from .policies import default_policy, make_policy, policy_options
 from .replay import costs, frugal_gradient, keep_best_, segment
 
 
@@ -52,18 +52,6 @@ class Config:
     dev_traces: int = option(1024, "held-out traces that choose the policy (Eq. 4)")
     dev_every: int = option(10, "epochs between two looks at them", "released configs")
     recompute: bool = option(False, "replay again backwards: the memory of 10 periods, not of all")
-
-
-def policy_options(config: Any) -> dict[str, Any]:
-    """The keywords of `make_policy` that a config sets."""
-    options: dict[str, Any] = {}
-    if config.hidden:
-        options["hidden"] = config.hidden[0] if config.policy == "gnn" else config.hidden
-    if config.policy == "gnn":
-        options |= {"backend": config.backend}
-        if config.steps is not None:
-            options["steps"] = config.steps
-    return options
 
 
 class HDPO(Algorithm):

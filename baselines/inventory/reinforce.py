@@ -30,7 +30,7 @@ from pgbench.network import Traces
 from pgbench.ops.matmul import fast_matmul
 from pgbench.optim import adam_, clip_norm, with_adam
 
-from .policies import default_policy, make_policy
+from .policies import default_policy, make_policy, policy_options
 from .replay import costs, keep_best_, segment
 
 
@@ -64,9 +64,8 @@ class REINFORCE(Algorithm):
         super().__init__(config, setup)
         network = setup.env.network
         self.sim = setup.env.simulator(self.device)
-        options = {"hidden": config.hidden} if config.hidden else {}
         name = config.policy or default_policy(network)
-        self.pi = make_policy(name, network, self.device, **options)
+        self.pi = make_policy(name, network, self.device, **policy_options(config))
         self.lr = self.pi.lr if config.lr is None else config.lr
         self.clip = self.pi.clip if config.max_grad_norm is None else config.max_grad_norm
         theta = self.pi.init(torch.Generator().manual_seed(setup.seed)).to(self.device)
@@ -75,6 +74,8 @@ class REINFORCE(Algorithm):
             "best": theta.clone(),
             "best_cost": torch.tensor(float("inf"), device=self.device),
         }
+        # Number M of scores, to which the noise is added.
+        self.outputs = len(self.pi.scores(theta, torch.zeros(network.size, 1, device=self.device)))
         self.replay = self.compiled(segment(self.sim, self.pi))
         self.period = self.compiled(self._period)
         self.step = self.compiled(self._step)
@@ -123,7 +124,7 @@ class REINFORCE(Algorithm):
         for t in range(batch.periods):
             rest = self.sim.context(batch, t)
             obs = state if rest is None else torch.cat([state, rest])
-            noise = self.noise(self.outputs(obs), len(batch))
+            noise = self.noise(self.outputs, len(batch))
             seen.append(obs)
             noises.append(noise)
             demand = batch.demand[batch.shift + t]
@@ -135,12 +136,6 @@ class REINFORCE(Algorithm):
         with fast_matmul(self.device):
             metrics = self.step(self.state, torch.cat(seen, 1), torch.cat(noises, 1), adv)
         return {"cost": cost.mean() / self.sim.network.stores, **metrics}
-
-    def outputs(self, obs: Tensor) -> int:
-        """Number M of scores."""
-        if not hasattr(self, "_outputs"):
-            self._outputs = len(self.pi.scores(self.state["theta"], obs))
-        return self._outputs
 
     @torch.no_grad()
     def validate(self, traces: Traces, warm_up: int) -> Tensor:

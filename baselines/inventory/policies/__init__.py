@@ -103,6 +103,17 @@ def make_policy(
     return made
 
 
+def policy_options(config: Any) -> dict[str, Any]:
+    """The keywords of `make_policy` that a config sets: `hidden`, `steps`, `backend`."""
+    options: dict[str, Any] = {}
+    if config.hidden:
+        options["hidden"] = config.hidden[0] if config.policy == "gnn" else config.hidden
+    if config.policy == "gnn":
+        given = {name: getattr(config, name, None) for name in ("steps", "backend")}
+        options |= {name: value for name, value in given.items() if value is not None}
+    return options
+
+
 def _load(place: str) -> Any:
     module, _, name = place.partition(":")
     return getattr(importlib.import_module(f"{__name__}.{module}"), name)

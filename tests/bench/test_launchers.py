@@ -40,9 +40,8 @@ def test_local_jobs_outlive_a_killed_bench_and_do_not_hear_its_terminal(tmp_path
         "time.sleep(60)"
     )
     log = tmp_path / "log"
-    process = subprocess.Popen(
-        python(bench, log, *job(5, 0)), start_new_session=True
-    )  # longer than a loaded machine takes to end a process
+    # Five seconds: longer than a loaded machine takes to end a process.
+    process = subprocess.Popen(python(bench, log, *job(5, 0)), start_new_session=True)
     pid = began(log)
     assert os.getsid(pid) != os.getsid(process.pid)
     os.killpg(process.pid, signal.SIGINT)  # Ctrl-C

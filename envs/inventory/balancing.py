@@ -1,9 +1,8 @@
 """A good policy for transshipment, where the optimal one is not known.
 
 The centre orders up to a level; what reaches it is shared out so that all stores end with the same
-standardised position (Federgruen and Zipkin 1984 call it myopic allocation). Its cost is simulated
-once with many traces, and kept: it serves as control variate of evaluations, which its own error
-(a standard error of some 0.05%) shifts all alike.
+standardised position. Its cost is simulated once with many traces, and kept: it serves as control
+variate of evaluations, which its own error (a standard error of some 0.05%) shifts all alike.
 """
 
 from __future__ import annotations
@@ -46,10 +45,8 @@ def orders(network: Network, state: Tensor) -> Tensor:
 
 
 def _deviation(network: Network, lead: int, outer: int) -> float:
-    """Standard deviation of the pooled demand over both lead times, as in the lower bound."""
-    pooled = sum(network.std)
-    # Perfectly correlated stores bound the variance that the centre's lead time adds.
-    return pooled * math.sqrt(outer + lead + 1)
+    """Standard deviation of all demand over both lead times, were the stores fully correlated."""
+    return sum(network.std) * math.sqrt(outer + lead + 1)
 
 
 def guide(network: Network, demand: Demand) -> Guide:

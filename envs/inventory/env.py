@@ -58,6 +58,8 @@ class Inventory(BatchEnv):
                 f"test_periods {test_periods} must exceed warm_up {warm_up}: nothing would be "
                 "measured"
             )
+        if returns and problem.network.upstream:
+            raise PgbenchError("returns are for stores that order from outside only; leave it out")
         self.problem, self.network, self.returns = problem, problem.network, returns
         self.horizons = {"train": TRAIN, "dev": DEV, "test": (test_periods, warm_up)}
         n = self.network

@@ -54,9 +54,11 @@ def _demand(path: str | None) -> Tensor:
 
 
 class _Weekly(Inventory):
-    """What both settings share; `share` is the profit as a part of the just-in-time oracle's."""
+    """What both settings have in common."""
 
     def __init__(self, num_envs: int, build: Build, path: str | None, **options: Any) -> None:
+        for name in {"test_periods", "warm_up"} & set(options):
+            raise PgbenchError(f"weekly sales are split by fixed weeks: they take no {name}")
         weeks = Weeks(_demand(path), build)
         super().__init__(num_envs, weeks, **options)
         self.horizons = weeks.horizons

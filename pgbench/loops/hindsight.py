@@ -64,15 +64,16 @@ class Hindsight:
         """Updates on shuffled traces, with a look at the held-out ones every `dev_every` epochs."""
         every = self.algorithm.config.dev_every * self.per_epoch
         while self.steps < self.budget:
+            looks: dict[str, Tensor] = {}  # the chunk's last one, whichever update it followed
             for _ in range(CHUNK):
                 metrics = self.algorithm.update(self.next_batch())
                 self.steps += self.cost
                 last = self.steps == self.budget
                 if self.updates % every == 0 or last:
-                    metrics["dev_cost"] = self.validate()
+                    looks = {"dev_cost": self.validate()}
                 if last:
                     break
-            yield Phase("update", metrics)
+            yield Phase("update", {**metrics, **looks})
 
     def validate(self) -> Tensor:
         """The algorithm's cost on the held-out traces, per store and period."""

@@ -196,3 +196,13 @@ def test_bad_settings_are_one_line(tmp_path, settings, words):
 def test_a_budget_below_one_update_is_refused(tmp_path):
     with pytest.raises(PgbenchError, match="below one update of 51200"):
         pgbench.run("hdpo", "one-store-lost-sales", runs=tmp_path, budget=1000)
+
+
+def test_the_log_has_every_look_at_the_held_out_traces():
+    """Every third update: the chunks of ten end after one of them, not with it."""
+    from pgbench.loops.hindsight import Hindsight
+
+    settings = {"traces": 4, "batch": 4, "dev_traces": 2, "dev_every": 3, "hidden": (4,)}
+    algorithm, env = make(hdpo, "one-store-lost-sales", **settings)
+    phases = list(Hindsight(algorithm, env, 4 * 50 * 20, seed=2).phases())
+    assert [("dev_cost" in phase.metrics) for phase in phases] == [True, True]

@@ -229,3 +229,15 @@ def test_a_bad_file_of_sales_is_one_line(cli, tmp_path):
     code, _, err = cli(*words, tmp_path / "runs", "--set", f"path={file}")
     assert code == 2 and "sample 2" in err and "store 1" in err and "week 70" in err
     assert "Traceback" not in err and not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "words"),
+    [
+        ("seasonal-store", {"test_periods": 50}, "take no test_periods"),
+        ("one-warehouse-3", {"returns": True}, "returns are for stores"),
+    ],
+)
+def test_a_setting_without_effect_is_refused(name, settings, words):
+    with pytest.raises(PgbenchError, match=words):
+        pgbench.make(name, **settings)

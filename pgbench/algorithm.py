@@ -79,6 +79,20 @@ class Algorithm:
         """Learn from one batch of the loop; returns detached scalars for the log."""
         raise NotImplementedError
 
+    def policy(self, moments: Any = None) -> Any:
+        """What the world uses: raw observations in, actions for the environment out."""
+        from pgbench.policy import Policy
+
+        return Policy(self, self.setup.action_space, moments)
+
+    def policy_state(self) -> dict[str, Any]:
+        """What `act` needs of the state, for `load_state_dict`."""
+        return self.state_dict()
+
+    def provenance(self) -> dict[str, Any]:
+        """What learning started from, besides the seed, for the record."""
+        return {}
+
     def noise(self, *shape: int) -> Tensor:
         """Standard normal draws from the algorithm's own generator."""
         return torch.randn(shape, generator=self.rng, device=self.device)

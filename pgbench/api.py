@@ -77,7 +77,8 @@ def _load_policy(result: Result) -> Policy:
         moments = RunningMoments(spaces[0].shape[0], torch.device("cpu"))
         moments.state = saved["moments"]
         moments.refresh()
-    return Policy(algorithm, spaces[1], moments)
+    policy: Policy = algorithm.policy(moments)
+    return policy
 
 
 def load(folder: str | Path) -> Result:

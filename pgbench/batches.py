@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -65,3 +65,39 @@ class Replay:
         """The transitions at `index` (B,)."""
         obs, action, reward, next_obs, end = self.rows[index].split(self.widths, -1)
         return Transitions(obs, action, reward.squeeze(-1), next_obs, end.squeeze(-1))
+
+
+@dataclass(frozen=True)
+class TokenGroups:
+    """N responses to B prompts, judged; row i answers prompt `group[i]`.
+
+    T is the length of the longest response. `mask` marks the tokens that the policy chose, EOS
+    included; what an environment said in between is valid, but not the policy's.
+    """
+
+    prompts: tuple[tuple[int, ...], ...]  # token ids of the B prompts
+    tokens: Tensor  # (N, T) long, padded on the right
+    valid: Tensor  # (N, T) bool: not padding
+    mask: Tensor  # (N, T) float
+    group: Tensor  # (N,) long
+    reward: Tensor  # (N,)
+    correct: Tensor  # (N,) bool
+    parts: Tensor  # (N, K): the K binary rewards that the reward is made of
+    finished: Tensor  # (N,) bool: ended by itself, not by the limit
+    rollout_logp: Tensor  # (N, T): the engine's own log-probabilities
+    limit: int  # Lmax, tokens that a response may take
+    greedy: Tensor | None = None  # (B,) reward of each prompt's greedy response, where asked for
+
+    def __len__(self) -> int:
+        return len(self.group)
+
+    def rows(self, index: Tensor) -> TokenGroups:
+        """The rows at `index`, in its order; prompts keep their numbers."""
+        names = ("tokens", "valid", "mask", "group", "reward", "correct", "parts", "finished",
+                 "rollout_logp")  # fmt: skip
+        return replace(self, **{name: getattr(self, name)[index] for name in names})
+
+    @property
+    def lengths(self) -> Tensor:
+        """Tokens of each response that the policy chose, (N,)."""
+        return self.mask.sum(-1)

@@ -16,9 +16,13 @@ from pgbench.errors import PgbenchError
 from pgbench.registry import EnvSpec, find_env, resolve, unknown
 
 if TYPE_CHECKING:
+    import random
+    from collections.abc import Sequence
+
     from torch import Tensor
 
     from pgbench.network import Network, Traces
+    from pgbench.tasks import Task, Verdict
 
 
 @runtime_checkable
@@ -96,11 +100,75 @@ class WeeklySales(Protocol):
         ...
 
 
+@runtime_checkable
+class Text(Protocol):
+    """Prompts and completions are texts; what a completion may take and where it ends is told."""
+
+    stop: tuple[str, ...]
+    max_tokens: int
+    chat: bool
+    turns: int
+
+
+@runtime_checkable
+class Groups(Protocol):
+    """Tasks can be drawn apart from stepping, so that many completions of one can be asked for."""
+
+    def size(self, split: str) -> int | None:
+        """Number of tasks of a split; None where they are generated without end."""
+        ...
+
+    def task(self, index: int, split: str = "train") -> Task:
+        """The task of that index, the same at every call."""
+        ...
+
+    def sample(self, count: int, rng: random.Random, split: str = "train") -> list[Task]:
+        """Tasks drawn uniformly."""
+        ...
+
+
+@runtime_checkable
+class Verifier(Protocol):
+    """Completions are judged by a program; what its verdicts depend on has a version."""
+
+    @property
+    def version(self) -> str:
+        """The verifier, its packages, the data's digest."""
+        ...
+
+    def verify(self, tasks: Sequence[Task], completions: Sequence[str]) -> list[Verdict]:
+        """Judge a completion for each task."""
+        ...
+
+
+@runtime_checkable
+class Demonstrations(Protocol):
+    """Every task has a completion that is judged correct (`Task.demonstration`)."""
+
+    def task(self, index: int, split: str = "train") -> Task:
+        """The task of that index."""
+        ...
+
+
+@runtime_checkable
+class Hints(Protocol):
+    """Tasks have hints, from the faintest to the clearest (`Task.hints`)."""
+
+    def task(self, index: int, split: str = "train") -> Task:
+        """The task of that index."""
+        ...
+
+
 CAPABILITIES: dict[str, type] = {
     "ContinuousActions": ContinuousActions,
+    "Demonstrations": Demonstrations,
     "Differentiable": Differentiable,
     "Graph": Graph,
+    "Groups": Groups,
+    "Hints": Hints,
     "KnownOptimum": KnownOptimum,
+    "Text": Text,
+    "Verifier": Verifier,
     "WeeklySales": WeeklySales,
 }
 

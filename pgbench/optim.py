@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+SLICE = 2**18  # elements; the five vectors of a step together are 5 MB
+
 
 def with_adam(name: str, theta: Tensor) -> dict[str, Tensor]:
     """State entries of a trained vector: itself, its moments (`.m`, `.v`) and step count (`.t`)."""
@@ -32,6 +34,29 @@ def adam_(
     m_hat = m / (1 - betas[0] ** t)
     v_hat = v / (1 - betas[1] ** t)
     state[name].sub_(lr * m_hat / (v_hat.sqrt() + eps))
+
+
+def adamw_(
+    state: dict[str, Tensor],
+    name: str,
+    grad: Tensor,
+    lr: float,
+    decay: float = 0.0,
+    betas: tuple[float, float] = (0.9, 0.999),
+) -> None:
+    """One AdamW step (Loshchilov & Hutter 2019) on `state[name]` (P,), in place.
+
+    In slices that fit into the cache, so that millions of parameters pass memory once.
+    """
+    t = state[f"{name}.t"]
+    for at in range(0, len(grad), SLICE):
+        part = slice(at, at + SLICE)
+        piece = {key: state[key][part] for key in (name, f"{name}.m", f"{name}.v")}
+        piece[f"{name}.t"] = t.clone()
+        if decay:
+            piece[name].mul_(1 - lr * decay)
+        adam_(piece, name, grad[part], lr, betas)
+    t.add_(1)
 
 
 def clip_norm(grad: Tensor, limit: float) -> tuple[Tensor, Tensor]:

@@ -27,6 +27,7 @@ LOOPS = {
     "onpolicy": "pgbench.loops.onpolicy:OnPolicy",
     "offpolicy": "pgbench.loops.offpolicy:OffPolicy",
     "hindsight": "pgbench.loops.hindsight:Hindsight",
+    "group": "pgbench.loops.group:Group",
 }
 COMPILERS = ("c++", "g++", "clang++")
 
@@ -95,6 +96,7 @@ def make_plan(
     budget: str | int | None = None,
     settings: Mapping[str, Any] | None = None,
     protocol: Protocol | None = None,
+    episodes: int | None = None,
     device: str = "auto",
     compile: bool | None = None,
     threads: int | None = None,
@@ -104,7 +106,8 @@ def make_plan(
     """Resolve names, config, budget and device.
 
     `settings` are config keys, or `env.<keyword>` for the environment's constructor (`env.` may be
-    left out where the algorithm has no key of that name); `tuning` says how they were chosen
+    left out where the algorithm has no key of that name); without a `protocol` it is the
+    environment's, with `episodes` at the end if given; `tuning` says how they were chosen
     (`class` and `trials`; by default `paper` for an algorithm's defaults).
 
     Raises: PgbenchError for anything unknown, ill-typed, out of range or incompatible.
@@ -144,14 +147,21 @@ def make_plan(
         seed=seed,
         budget=steps,
         env_kwargs=env_kwargs,
-        protocol=protocol or Protocol(),
+        protocol=protocol
+        or Protocol(episodes or env_spec.episodes, curve_episodes=env_spec.curve_episodes),
         device=device,
         compile=steps >= loop.compile_from and can_compile(device) if compile is None else compile,
-        threads=threads or loop.threads or os.cpu_count() or 1,
+        threads=threads or _threads(loop, config) or os.cpu_count() or 1,
         purpose=purpose,
         tuning=tuning or _tuning(config),
         words={"algo": _word(algo), "env": _word(env)},
     )
+
+
+def _threads(loop: Any, config: Any) -> int:
+    """Torch threads that serve the loop best; 0 means all."""
+    count: int = loop.threads(config) if callable(loop.threads) else loop.threads
+    return count
 
 
 def _tuning(config: Any) -> dict[str, Any]:

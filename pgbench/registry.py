@@ -64,6 +64,9 @@ class EnvSpec:
     # point that is called as `evaluate` of pgbench/evaluation.py calls it.
     evaluator: str | Callable[..., Any] = ""
     instance_of: str = ""  # the environment that this one is with other `kwargs`
+    needs: str = ""  # keywords without which it cannot be made, such as `source=FILE`
+    episodes: int = 20  # of the final evaluation, unless the user says otherwise
+    curve_episodes: int = 4  # of an evaluation in between
     origin: str = ""
 
     @property

@@ -256,7 +256,7 @@ class Run:
         save_tensors(
             self.folder / "policy.pt",
             {
-                "algorithm": self.algorithm.state_dict(),
+                "algorithm": self.algorithm.policy_state(),
                 "moments": moments.state if moments else None,
             },
         )
@@ -323,6 +323,7 @@ def make_record(
             "config_hash": digest(config),
             "defaults_changed": sorted(k for k in config if config[k] != defaults[k]),
             "parameters": sum(state[name].numel() for name in run.algorithm.trained),
+            **run.algorithm.provenance(),
         },
         "environment": {
             "id": plan.env.name,
@@ -340,7 +341,7 @@ def make_record(
             "eval_seeds": digest(
                 eval_seeds(plan.env.name, plan.protocol.episodes, purpose=plan.purpose)
             ),
-            "deterministic": True,
+            "deterministic": getattr(loop.policy, "deterministic", True),
             "tuning": dict(plan.tuning),
         },
         "identity": plan.identity,
@@ -362,6 +363,7 @@ def make_record(
         "cost": {
             "env_steps": loop.steps,
             "grad_steps": sum(_count(v) for k, v in state.items() if k.endswith(".t")),
+            **getattr(loop, "counts", {}),
             **{key: round(value, 3) for key, value in costs.items()},
             "peak_memory_mib": provenance.peak_memory_mib(),
         },

@@ -45,6 +45,9 @@ def run(
     seeds: Annotated[
         int | None, typer.Option(help="Run seeds 0 to N-1, one after the other.", min=1)
     ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Language model: short for --set model=...")
+    ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", "-s", help="A config key (key=value) or env.<keyword>=value."),
@@ -58,7 +61,10 @@ def run(
     threads: Annotated[
         int | None, typer.Option(help="Torch threads (default: what the loop likes).", min=1)
     ] = None,
-    episodes: Annotated[int, typer.Option(help="Final evaluation episodes.", min=1)] = 20,
+    episodes: Annotated[
+        int | None,
+        typer.Option(help="Final evaluation episodes (default: the environment's).", min=1),
+    ] = None,
     save_every: Annotated[
         float | None,
         typer.Option(
@@ -75,7 +81,7 @@ def run(
     """Train, evaluate and record; resumes what was interrupted."""
     from pgbench.config import parse_settings, read_toml, read_tuning
     from pgbench.errors import PgbenchError
-    from pgbench.plan import Protocol, make_plan
+    from pgbench.plan import make_plan
     from pgbench.progress import Progress
     from pgbench.runner import Interrupted, Run
 
@@ -85,10 +91,12 @@ def run(
     # Tuned settings that somebody changed are not what was tuned.
     tuning = read_tuning(config) if config and not set_ else None
     settings.update(parse_settings(set_ or []))
+    if model is not None:
+        settings["model"] = model
     plans = [
         make_plan(
             algo, env, seed=s, budget=budget, settings=settings, device=device, compile=compile,
-            threads=threads, protocol=Protocol(episodes=episodes), tuning=tuning,
+            threads=threads, episodes=episodes, tuning=tuning,
         )
         for s in ([seed] if seeds is None else range(seeds))
     ]  # fmt: skip

@@ -11,8 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pgbench.policy import Policy
-
 
 @dataclass(frozen=True)
 class Phase:
@@ -26,10 +24,11 @@ class Loop(Protocol):
     """A data flow between an environment and an algorithm."""
 
     compile_from: ClassVar[int]  # budgets below this do not repay compilation
-    threads: ClassVar[int]  # torch threads that serve this loop best; 0 means all
-    steps: int  # environment steps so far
+    # Torch threads that serve this loop best, 0 means all; or a function of the config.
+    threads: ClassVar[Any]
+    steps: int  # in the environment's unit (environment steps, batches of responses), so far
     budget: int
-    policy: Policy
+    policy: Any
     episodes: Episodes
 
     def __init__(self, algorithm: Any, env: Any, budget: int, seed: int) -> None: ...

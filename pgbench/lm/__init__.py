@@ -1,0 +1,1 @@
+"""Language models as policies: where they come from, their log-probabilities, how they learn."""

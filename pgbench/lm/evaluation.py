@@ -1,0 +1,81 @@
+"""How a language model is judged: pass@1 on held-out tasks, and pass@k."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from typing import Any
+
+from pgbench.tasks import Task
+
+SAMPLES = 4  # responses to each held-out task
+
+
+def held_out(env: Any, seeds: Sequence[int]) -> list[Task]:
+    """A test task for each evaluation seed; all of them once if there are no more.
+
+    Raises: nothing; the tasks depend on the environment and the seeds alone.
+    """
+    size = env.size("test")
+    if size is None:
+        return [env.task(seed, "test") for seed in seeds]
+    count = min(len(seeds), size)
+    return [env.task(i, "test") for i in random.Random(seeds[0]).sample(range(size), count)]
+
+
+def evaluate(
+    policy: Any, spec: Any, seeds: list[int], env_kwargs: dict[str, Any], samples: int = SAMPLES
+) -> tuple[list[float], list[int]]:
+    """Share of right responses to each of the held-out tasks, and their mean length in tokens.
+
+    `policy` is a `TextPolicy`, or any function from prompts to completions (lengths are then in
+    characters).
+    """
+    right, lengths = counts(policy, spec, seeds, env_kwargs, samples)
+    return [count / samples for count in right], lengths
+
+
+def counts(
+    policy: Any, spec: Any, seeds: list[int], env_kwargs: dict[str, Any], samples: int
+) -> tuple[list[int], list[int]]:
+    """How many of `samples` responses to each held-out task are right, and their mean length."""
+    if not hasattr(policy, "answer"):
+        return _counts_of_function(policy, spec, seeds, env_kwargs, samples)
+    tasks = held_out(policy.env, seeds)
+    rollout = policy.answer(tasks, samples, seeds[0] % 2**48)
+    right = [verdict.correct for verdict in rollout.verdicts]
+    size = [sum(row.mask) for row in rollout.rows]
+    groups = [slice(i * samples, (i + 1) * samples) for i in range(len(tasks))]
+    return [sum(right[g]) for g in groups], [round(sum(size[g]) / samples) for g in groups]
+
+
+def _counts_of_function(
+    policy: Any, spec: Any, seeds: list[int], env_kwargs: dict[str, Any], samples: int
+) -> tuple[list[int], list[int]]:
+    from pgbench.interface import make
+
+    env = make(spec, num_envs=1, **env_kwargs)
+    try:
+        tasks = held_out(env, seeds)
+        right, lengths = [0] * len(tasks), [0.0] * len(tasks)
+        for _ in range(samples):
+            texts = list(policy(tuple(task.text for task in tasks)))
+            for i, verdict in enumerate(env.verify(tasks, texts)):
+                right[i] += verdict.correct
+                lengths[i] += len(texts[i]) / samples
+    finally:
+        env.close()
+    return right, [round(length) for length in lengths]
+
+
+def pass_at_k(right: int, samples: int, k: int) -> float:
+    """Unbiased estimate that one of k responses is right (Chen et al. 2021, Eq. 1).
+
+    Raises: ValueError unless 1 <= k <= samples.
+    """
+    if not 1 <= k <= samples:
+        raise ValueError(f"k must be from 1 to {samples} (the samples), not {k}")
+    if samples - right < k:
+        return 1.0
+    return 1.0 - math.comb(samples - right, k) / math.comb(samples, k)

@@ -1,0 +1,402 @@
+"""What every algorithm on groups of responses does alike; its own file says what it does otherwise.
+
+An algorithm gives two functions: `prepare` (advantages and whatever else the loss needs, a row or
+a token each) and `loss` (of the rows of a micro-batch, with the denominators of its minibatch).
+Everything else is here: old and reference log-probabilities by the training forward, minibatches
+and epochs, micro-batches of packed sequences, the optimiser, what is logged.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from pgbench.algorithm import Algorithm, Setup
+from pgbench.batches import TokenGroups
+from pgbench.config import option
+from pgbench.ops.groups import (
+    Totals,
+    aggregate,
+    k3,
+    log_ratio,
+    masked_mean,
+    masked_mean_rows,
+    per_token,
+    unit_rms,
+)
+from pgbench.optim import adamw_, with_adam
+from pgbench.rollout.engines import Engine, Sampling, make_engine
+from pgbench.tasks import Task, plain_prompt
+
+from .model import LanguageModel, Looked
+from .packing import Packed, micro_batches, pack, sequences
+from .sources import find_model, weights_digest
+
+
+@dataclass(frozen=True)
+class GroupConfig:
+    """What the loop and the learner need of every algorithm of this family."""
+
+    model: str = option("nano", "nano, nano:KEY=VALUE,..., smollm2-135m, a directory or a hub id")
+    prompts: int = option(32, "prompts B of a step")
+    group: int = option(8, "responses G to each prompt")
+    temperature: float = option(1.0, "sampling temperature; log-probabilities use it, too")
+    top_p: float = option(1.0, "share of the probability that sampling keeps")
+    max_tokens: int = option(0, "tokens of a response at most; 0: the environment's")
+    lr: float = option(1e-4, "AdamW step size; papers' 1e-6 is for models of billions")
+    weight_decay: float = option(0.0, "AdamW decay")
+    max_grad_norm: float = option(1.0, "limit of the gradient norm")
+    epochs: int = option(1, "passes over a batch")
+    minibatches: int = option(1, "optimiser steps a pass; groups are not split")
+    engine: str = option(
+        "transformers", "what writes the responses", choices=("transformers", "vllm")
+    )
+    importance_cap: float = option(
+        0.0, "truncated importance weights min(pi_train/pi_engine, cap); 0: none"
+    )
+    equalise: bool = option(
+        False,
+        "advantages of a batch scaled to a root mean square of one, so that only their direction "
+        "counts",
+    )
+    micro_tokens: int = option(4096, "tokens of a forward pass at most; memory, not mathematics")
+    pack: bool = option(True, "responses to a prompt share its tokens in the forward pass")
+    lora_rank: int = option(0, "train adapters of that rank in place of all parameters; 0: all")
+    checkpointing: bool = option(False, "recompute activations in the backward pass")
+    dtype: str = option(
+        "float32", "arithmetic of the forward pass", choices=("float32", "bfloat16")
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("prompts", "group", "epochs", "minibatches", "micro_tokens"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for name in ("temperature", "lr", "max_grad_norm"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p must be in (0, 1], not {self.top_p}")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the policy of the rollout says of a batch, (N, T) each; None where nobody asked."""
+
+    old: Tensor | None = None  # log-probabilities
+    ref: Tensor | None = None  # those of the frozen reference
+    entropy: Tensor | None = None
+    value: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows (n of them) of a micro-batch: what `loss` gets besides log-probabilities."""
+
+    mask: Tensor  # (n, T) float
+    group: Tensor  # (n,)
+    reward: Tensor  # (n,)
+    finished: Tensor  # (n,) bool
+    old: Tensor | None  # (n, T); None in the first step on a batch: the policy itself
+    ref: Tensor | None  # (n, T)
+    entropy: Tensor  # (n, T) of the present policy, without gradient
+    totals: Totals  # denominators of the whole minibatch
+    extra: dict[str, Tensor] = field(default_factory=dict)  # what `prepare` returned
+    value: Tensor | None = None  # (n, T) with gradient, where there is a value head
+    importance: Tensor | None = None  # (n, T) truncated weights of the engine's mismatch
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.extra[name]
+
+    @property
+    def adv(self) -> Tensor:
+        """Advantages, one a token (n, T)."""
+        return per_token(self.extra["adv"], self.mask)
+
+    def total(self, loss: Tensor, form: str = "token-mean") -> Tensor:
+        """Token losses (n, T) as a scalar by `aggregate`, or row losses (n,) as their mean."""
+        if loss.dim() == 1:
+            if self.importance is not None:
+                loss = loss * masked_mean_rows(self.importance, self.mask)
+            return loss.sum() / self.totals.rows
+        weighted = loss if self.importance is None else self.importance * loss
+        return aggregate(weighted, self.mask, form, self.totals)
+
+    def ratio(self, logp: Tensor) -> Tensor:
+        """log(pi_theta / pi_old), (n, T); zero, but with its gradient, in the first step."""
+        return log_ratio(logp, logp.detach() if self.old is None else self.old)
+
+
+class GroupAlgorithm(Algorithm):
+    """Base of the algorithms on groups of responses; `prepare` and `loss` make the difference."""
+
+    needs: ClassVar[frozenset[str]] = (
+        frozenset()
+    )  # of old, ref, entropy, value: what `prepare` reads
+    greedy: ClassVar[bool] = False  # whether each prompt also gets a greedy response
+    skips_zero: ClassVar[bool] = True  # rows of zero advantage have no gradient
+
+    def __init__(self, config: Any, setup: Setup) -> None:
+        super().__init__(config, setup)
+        path = find_model(config.model, setup.env)
+        self.model = LanguageModel(
+            path, self.device, config.dtype, config.lora_rank, setup.seed, config.checkpointing
+        )
+        self.state = with_adam("theta", self.model.theta)
+        if "value" in self.needs:
+            self.state |= with_adam("phi", torch.zeros(self.model.width + 1, device=self.device))
+        # The frozen reference is what the run started from, so it need not be saved.
+        self.reference = self.model.theta.clone() if "ref" in self.needs_of(config) else None
+        self._engine: Engine | None = None
+        self.trained_tokens = 0  # since the process began; the loop keeps the count
+
+    def prepare(self, batch: TokenGroups, seen: Seen) -> dict[str, Tensor]:
+        """Row or token tensors for the loss, `adv` (N,) or (N, T) among them."""
+        raise NotImplementedError
+
+    def loss(self, logp: Tensor, rows: Rows) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of the rows (a sum over whole-minibatch denominators) and what to log.
+
+        `logp` (n, T) is the only tensor with gradient, besides `rows.value`.
+        """
+        raise NotImplementedError
+
+    def choose(self, env: Any, count: int, rng: random.Random) -> list[Task]:
+        """The next prompts to train on."""
+        tasks: list[Task] = env.sample(count, rng)
+        return tasks
+
+    def keep(self, batch: TokenGroups) -> Tensor | None:
+        """Prompts (B,) bool worth training on; others are drawn in place of the rest. None: all."""
+        return None
+
+    def shape(self, batch: TokenGroups) -> TokenGroups:
+        """The batch with other rewards, rows left out or put in; called once it is complete."""
+        return batch
+
+    @classmethod
+    def needs_of(cls, config: Any) -> frozenset[str]:
+        """What `prepare` or `loss` reads under this config; `ref` where a KL term has weight."""
+        return cls.needs | ({"ref"} if getattr(config, "beta", 0.0) else frozenset())
+
+    @property
+    def engine(self) -> Engine:
+        """The engine, built on first use, with the present weights."""
+        if self._engine is None:
+            self._engine = make_engine(self.config.engine, self.model)
+        return self._engine
+
+    def sampling(self, explore: bool = True) -> Sampling:
+        """How responses are drawn in training; without `explore` the most likely ones."""
+        c, env = self.config, self.setup.env
+        return Sampling(
+            c.temperature if explore else 0.0, c.top_p if explore else 1.0,
+            c.max_tokens or env.max_tokens, env.stop,
+        )  # fmt: skip
+
+    def act(self, obs: Sequence[str], explore: bool = True) -> list[str]:  # type: ignore[override]
+        """Completions of prompts: drawn as in training, or the most likely ones."""
+        prompts = [self.model.encode(plain_prompt(text), self.setup.env.chat) for text in obs]
+        seed = int(torch.randint(2**48, (), generator=self.rng, device=self.rng.device))
+        return self.engine.generate(prompts, 1, self.sampling(explore), seed).texts
+
+    def policy(self, moments: Any = None) -> Any:
+        """What evaluation asks for completions."""
+        from .policy import TextPolicy
+
+        return TextPolicy(self)
+
+    def policy_state(self) -> dict[str, Any]:
+        """What acting needs: no moments of the optimiser."""
+        return {"state": {"theta": self.state["theta"].detach().cpu().clone()}}
+
+    def provenance(self) -> dict[str, Any]:
+        """Which weights learning started from."""
+        return {"model": {"name": self.config.model, "weights": weights_digest(self.model.path)}}
+
+    def restart_engine(self) -> None:
+        """Throw the engine away; the next use builds another."""
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.close()
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned, in the engine, too."""
+        state = {**self.state, **saved["state"]}  # a policy alone comes without moments
+        super().load_state_dict({"state": state, "rng": saved.get("rng", self.rng.get_state())})
+        if self._engine is not None:
+            self._engine.sync()
+
+    # The update.
+
+    def update(self, batch: TokenGroups) -> dict[str, Tensor]:
+        """Learn from one batch of groups."""
+        c = self.config
+        seen = self.look(batch)
+        extra = self.prepare(batch, seen)
+        if c.equalise:
+            extra["adv"] = unit_rms(extra["adv"], batch.mask)
+        adv = extra["adv"]
+        live = torch.ones(len(batch), dtype=torch.bool)
+        if self.skips_zero and "ref" not in self.needs_of(c):
+            live = (adv if adv.dim() == 1 else adv.abs().sum(-1)) != 0
+        log: dict[str, list[Tensor]] = {}
+        trained = 0
+        for epoch in range(c.epochs):
+            for number, part in enumerate(self.split(batch)):
+                totals = Totals(len(part), int(batch.mask[part].sum()), batch.limit)
+                first = epoch == number == 0
+                trained += self._step(
+                    batch, part[live[part]], totals, seen, extra, log, first=first
+                )
+        metrics = {name: torch.stack(values).mean() for name, values in log.items()}
+        self.trained_tokens += trained
+        return metrics
+
+    def look(self, batch: TokenGroups) -> Seen:
+        """What the present policy and the reference say of a batch, where somebody needs it."""
+        c = self.config
+        needs = set(self.needs_of(c))
+        if c.epochs * c.minibatches > 1 or c.importance_cap:
+            needs.add("old")
+        everything = torch.arange(len(batch))
+        out: dict[str, Tensor] = {}
+        with torch.no_grad():
+            if needs & {"old", "entropy", "value"}:
+                parts = [(rows, self._facts(look)) for rows, look in self._looks(batch, everything)]
+                order = torch.cat([rows for rows, _ in parts]).argsort()
+                for name in needs & {"old", "entropy", "value"}:
+                    out[name] = torch.cat([facts[name] for _, facts in parts]).cpu()[order]
+            if "ref" in needs:
+                assert self.reference is not None
+                with self.model.at(self.reference):
+                    looked = [(rows, x.logp) for rows, x in self._looks(batch, everything)]
+                order = torch.cat([rows for rows, _ in looked]).argsort()
+                out["ref"] = torch.cat([logp for _, logp in looked]).cpu()[order]
+        return Seen(**out)
+
+    def _facts(self, look: Looked) -> dict[str, Tensor]:
+        out = {"old": look.logp, "entropy": look.entropy}
+        return out | ({"value": self.values(look)} if "phi" in self.state else {})
+
+    def values(self, look: Looked) -> Tensor:
+        """The value head on the states that predict each token, (n, T)."""
+        phi = self.state["phi"]
+        return look.packed.unpack((look.hidden.float() @ phi[:-1]) + phi[-1])
+
+    def split(self, batch: TokenGroups) -> list[Tensor]:
+        """Rows of each minibatch of a pass: whole groups, shuffled if there are several."""
+        count = int(batch.group.max()) + 1
+        if self.config.minibatches == 1:
+            return [torch.arange(len(batch))]
+        order = torch.randperm(count, generator=self.rng, device=self.rng.device).cpu()
+        chunks = order.tensor_split(min(self.config.minibatches, count))
+        return [torch.isin(batch.group, chunk).nonzero().squeeze(-1) for chunk in chunks]
+
+    def _looks(self, batch: TokenGroups, index: Tensor) -> Iterator[tuple[Tensor, Looked]]:
+        """Forward passes over the rows at `index`, a micro-batch at a time, with their rows."""
+        for rows, packed in self.micro_batches(batch, index):
+            yield rows, self.model.look(packed, self.config.temperature)
+
+    def micro_batches(self, batch: TokenGroups, index: Tensor) -> Iterator[tuple[Tensor, Packed]]:
+        """The rows at `index` as packed sequences, a micro-batch at a time."""
+        if not len(index):
+            return
+        c = self.config
+        lengths = batch.valid.sum(-1).tolist()
+        group = batch.group.tolist()
+        rows = index.tolist()
+        limit = min(c.micro_tokens, self.model.context) if c.pack and self.model.packs else 0
+        plan = sequences([lengths[r] for r in rows], [group[r] for r in rows], batch.prompts, limit)
+        sizes = [
+            len(batch.prompts[group[rows[part[0]]]]) + sum(lengths[rows[i]] for i in part)
+            for part in plan
+        ]
+        for chunk in micro_batches(plan, sizes, c.micro_tokens):
+            chosen = [rows[i] for s in chunk for i in plan[s]]
+            index, local, at = torch.tensor(chosen), [], 0
+            for s in chunk:
+                local.append(list(range(at, at + len(plan[s]))))
+                at += len(plan[s])
+            yield index, pack(
+                batch.prompts, batch.tokens[index], [lengths[r] for r in chosen],
+                batch.mask[index], [group[r] for r in chosen], local, self.device,
+            )  # fmt: skip
+
+    def _step(
+        self, batch: TokenGroups, index: Tensor, totals: Totals, seen: Seen,
+        extra: dict[str, Tensor], log: dict[str, list[Tensor]], first: bool,
+    ) -> int:  # fmt: skip
+        """One optimiser step on the rows at `index`; returns how many tokens went forward."""
+        model, phi = self.model, self.state.get("phi")
+        model.grad.zero_()
+        if phi is not None:
+            phi.requires_grad_(True)
+        tokens, whole, sums = 0, 0.0, dict[str, Tensor]()
+        losses: list[Tensor] = []
+        for rows, look in self._looks(batch, index):
+            part = self.rows(batch, rows, look, totals, seen, extra, first)
+            loss, metrics = self.loss(look.logp, part)
+            loss.backward()  # type: ignore[no-untyped-call]
+            tokens += look.packed.tokens
+            weight = float(batch.mask[rows].sum())
+            whole += weight
+            metrics |= self.monitor(look, part, batch.rollout_logp[rows] if first else None)
+            for name, value in metrics.items():
+                sums[name] = sums.get(name, 0) + weight * value.detach()
+            losses.append(loss.detach())
+        for name, value in sums.items():
+            log.setdefault(name, []).append(value / max(whole, 1.0))
+        if tokens:
+            log.setdefault("loss", []).append(torch.stack(losses).sum())
+            # Without a row that has a gradient there is no step, not even one of the moments.
+            norm = model.grad.norm()
+            log.setdefault("grad_norm", []).append(norm)
+            model.grad.mul_(torch.clamp(self.config.max_grad_norm / (norm + 1e-6), max=1.0))
+            adamw_(self.state, "theta", model.grad, self.config.lr, self.config.weight_decay)
+        if phi is not None:
+            phi.requires_grad_(False)
+            if phi.grad is not None:
+                adamw_(self.state, "phi", phi.grad, self.config.lr)
+            phi.grad = None
+        return tokens
+
+    def rows(
+        self, batch: TokenGroups, index: Tensor, look: Looked, totals: Totals, seen: Seen,
+        extra: dict[str, Tensor], first: bool = False,
+    ) -> Rows:  # fmt: skip
+        """What `loss` gets of the rows at `index`, on the algorithm's device."""
+
+        def here(x: Tensor | None) -> Tensor | None:
+            return None if x is None else x[index].to(self.device, non_blocking=True)
+
+        cap, importance = self.config.importance_cap, None
+        if cap and seen.old is not None:
+            gap = log_ratio(seen.old.cpu()[index], batch.rollout_logp[index])
+            importance = gap.exp().clamp(max=cap).to(self.device)
+        kept = {
+            name: here(getattr(batch, name)) for name in ("mask", "group", "reward", "finished")
+        }
+        return Rows(
+            **kept, old=None if first else here(seen.old), ref=here(seen.ref),  # type: ignore[arg-type]
+            entropy=look.entropy, totals=totals, importance=importance,
+            extra={name: here(value) for name, value in extra.items()},  # type: ignore[misc]
+            value=None if "phi" not in self.state else self.values(look),
+        )  # fmt: skip
+
+    @torch.no_grad()
+    def monitor(self, look: Looked, rows: Rows, rollout: Tensor | None) -> dict[str, Tensor]:
+        """What is logged of every step: entropy, movement, disagreement with the engine."""
+        old = look.logp if rows.old is None else rows.old
+        out = {
+            "entropy": masked_mean(look.entropy, rows.mask),
+            "kl_old": masked_mean(k3(look.logp, old), rows.mask),
+        }
+        if rollout is not None:
+            gap = (rollout.to(self.device) - look.logp).abs()
+            out["mismatch"] = masked_mean(gap, rows.mask)
+        return out

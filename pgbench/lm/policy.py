@@ -1,0 +1,52 @@
+"""A language model as evaluation and users see it: prompts in, completions out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pgbench.rollout.engines import Sampling
+from pgbench.tasks import Task
+
+from .rollout import Rollout, respond
+
+
+class TextPolicy:
+    """Completions by an algorithm's model; drawn in training's way unless told otherwise."""
+
+    deterministic = False  # evaluation draws responses, with fixed seeds
+    moments = None
+
+    def __init__(self, algorithm: Any) -> None:
+        self.algorithm = algorithm
+
+    @property
+    def env(self) -> Any:
+        """The environment whose tasks, limits and verifier it answers to."""
+        return self.algorithm.setup.env
+
+    def see(self, obs: Any) -> Any:
+        """Prompts are seen as they are."""
+        return obs
+
+    def __call__(self, obs: Sequence[str], explore: bool = False) -> list[str]:
+        """A completion for each prompt; the most likely one unless `explore`."""
+        texts: list[str] = self.algorithm.act(obs, explore)
+        return texts
+
+    def answer(
+        self, tasks: Sequence[Task], count: int, seed: int, temperature: float | None = None
+    ) -> Rollout:
+        """`count` judged responses to each task, at training's temperature unless given."""
+        sampling: Sampling = self.algorithm.sampling()
+        if temperature is not None:
+            sampling = replace(sampling, temperature=temperature, top_p=1.0)
+        return respond(
+            self.algorithm.model, self.algorithm.engine, self.env, tasks, count, sampling, seed
+        )
+
+    def save(self, folder: str | Path) -> None:
+        """Write a Hugging Face directory with the model as it is now."""
+        self.algorithm.model.save(Path(folder))

@@ -1,0 +1,180 @@
+"""Tasks to judged responses: one turn, or a conversation with the environment's feedback in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from pgbench.batches import TokenGroups
+from pgbench.errors import PgbenchError
+from pgbench.rollout.engines import Engine, Sampling
+from pgbench.tasks import Message, Task, Verdict
+
+from .model import LanguageModel
+
+CHUNKS = 4  # parts of a batch, so that one is judged while the next is written
+
+
+@dataclass
+class Row:
+    """One response as it grows: token ids, who chose them, what was said."""
+
+    task: Task
+    prompt: int  # index of the prompt
+    talk: tuple[Message, ...]
+    tokens: list[int]
+    mask: list[float]
+    logp: list[float]
+    finished: bool = False
+    verdict: Verdict | None = None
+    said: str = ""
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """N judged responses to B prompts, those to one prompt next to each other."""
+
+    prompts: tuple[tuple[int, ...], ...]
+    rows: list[Row]
+    verdicts: list[Verdict]
+
+    @property
+    def generated(self) -> int:
+        """Tokens that the policy wrote."""
+        return int(sum(sum(row.mask) for row in self.rows))
+
+
+def respond(
+    model: LanguageModel, engine: Engine, env: Any, tasks: Sequence[Task], count: int,
+    sampling: Sampling, seed: int,
+) -> Rollout:  # fmt: skip
+    """`count` judged responses to each task, in up to `env.turns` turns.
+
+    Raises: PgbenchError for a prompt that the model cannot read; EngineError from the engine.
+    """
+    prompts = [model.encode(task.messages, env.chat) for task in tasks]
+    for task, prompt in zip(tasks, prompts, strict=True):
+        check_context(model, len(prompt), sampling.max_tokens, task)
+    rows = [
+        Row(task, i, task.messages, [], [], [])
+        for i, task in enumerate(tasks)
+        for _ in range(count)
+    ]
+    width = len(tasks)
+    if getattr(env, "slow_verifier", False):
+        width = max(1, -(-len(tasks) // CHUNKS))
+    with ThreadPoolExecutor(1) as judge:
+        waiting: list[tuple[list[Row], Future[list[Verdict]]]] = []
+        for at in range(0, len(tasks), width):
+            part = rows[at * count : (at + width) * count]
+            out = engine.generate(prompts[at : at + width], count, sampling, seed + at)
+            _add(part, out)
+            waiting.append((part, judge.submit(_verify, env, part)))
+        for part, verdicts in waiting:
+            _judge(part, verdicts.result())
+    for turn in range(1, env.turns):
+        open_rows = [(row, _reply(env, row)) for row in rows]
+        going = [(row, reply) for row, reply in open_rows if reply is not None]
+        if not going:
+            break
+        for row, reply in going:
+            _say(model, env, row, reply)
+        going_on = [
+            row for row, _ in going
+            if len(prompts[row.prompt]) + len(row.tokens) + sampling.max_tokens <= model.context
+        ]  # fmt: skip
+        if not going_on:
+            break
+        asked = [[*prompts[row.prompt], *row.tokens] for row in going_on]
+        _add(going_on, engine.generate(asked, 1, sampling, seed + 1_000_003 * turn))
+        _judge(going_on, _verify(env, going_on))
+    verdicts_ = [row.verdict for row in rows]
+    assert all(verdict is not None for verdict in verdicts_)
+    return Rollout(tuple(tuple(p) for p in prompts), rows, verdicts_)  # type: ignore[arg-type]
+
+
+def _verify(env: Any, rows: Sequence[Row]) -> list[Verdict]:
+    verdicts: list[Verdict] = env.verify([row.task for row in rows], [row.said for row in rows])
+    return verdicts
+
+
+def _add(rows: Sequence[Row], out: Any) -> None:
+    """Append what the engine wrote."""
+    lengths = out.lengths.tolist()
+    tokens, logps, finished = out.tokens.tolist(), out.logp.tolist(), out.finished.tolist()
+    for i, row in enumerate(rows):
+        n = lengths[i]
+        row.tokens += tokens[i][:n]
+        row.mask += [1.0] * n
+        row.logp += logps[i][:n]
+        row.finished, row.said = finished[i], out.texts[i]
+
+
+def _judge(rows: Sequence[Row], verdicts: Sequence[Verdict]) -> None:
+    for row, verdict in zip(rows, verdicts, strict=True):
+        row.verdict = verdict
+        row.talk = (*row.talk, Message("assistant", row.said))
+
+
+def _reply(env: Any, row: Row) -> Message | None:
+    if row.talk[-1].role != "assistant":  # its conversation was cut off by the context
+        return None
+    reply: Message | None = env.reply(row.task, row.talk, row.verdict)
+    return reply
+
+
+def _say(model: LanguageModel, env: Any, row: Row, reply: Message) -> None:
+    """Append what the environment said: valid tokens that the policy did not choose."""
+    words = model.encode_reply(row.talk, reply, env.chat)
+    row.talk = (*row.talk, reply)
+    row.tokens += words
+    row.mask += [0.0] * len(words)
+    row.logp += [0.0] * len(words)
+
+
+def batch_of(rollout: Rollout, limit: int, greedy: torch.Tensor | None = None) -> TokenGroups:
+    """The rollout as tensors; prompts keep their order, and so do the rows."""
+    rows, verdicts = rollout.rows, rollout.verdicts
+    length = max(1, *(len(row.tokens) for row in rows))
+    tokens = torch.zeros(len(rows), length, dtype=torch.long)
+    mask, logp = torch.zeros(len(rows), length), torch.zeros(len(rows), length)
+    for i, row in enumerate(rows):
+        n = len(row.tokens)
+        tokens[i, :n] = torch.tensor(row.tokens)
+        mask[i, :n] = torch.tensor(row.mask)
+        logp[i, :n] = torch.tensor(row.logp)
+    sizes = torch.tensor([len(row.tokens) for row in rows])
+    names = sorted({name for verdict in verdicts for name in verdict.parts})
+    parts = [[verdict.parts.get(name, 0.0) for name in names] for verdict in verdicts]
+    reward = torch.tensor([verdict.reward for verdict in verdicts], dtype=torch.float32)
+    return TokenGroups(
+        prompts=rollout.prompts,
+        tokens=tokens,
+        valid=torch.arange(length) < sizes[:, None],
+        mask=mask,
+        group=torch.tensor([row.prompt for row in rows]),
+        reward=reward,
+        correct=torch.tensor([verdict.correct for verdict in verdicts]),
+        parts=torch.tensor(parts) if names else reward[:, None],
+        finished=torch.tensor([row.finished for row in rows]),
+        rollout_logp=logp,
+        limit=limit,
+        greedy=greedy,
+    )
+
+
+def check_context(model: LanguageModel, prompt: int, limit: int, task: Task) -> None:
+    """Refuse what the model cannot read.
+
+    Raises: PgbenchError if a prompt of so many tokens and a response do not fit.
+    """
+    if prompt + limit > model.context:
+        raise PgbenchError(
+            f"the prompt of {task.id} has {prompt} tokens; with a response of up to {limit} it "
+            f"exceeds the {model.context} that {model.path.name} reads; lower --set max_tokens or "
+            "take another model"
+        )

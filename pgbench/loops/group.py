@@ -1,0 +1,189 @@
+"""The group loop: prompts, several responses to each, verdicts, one update.
+
+One step of the budget is one round of generation: `prompts` prompts with `group` responses each. An
+algorithm that refuses some of them (`keep`) gets others in further rounds, which count.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from pgbench.batches import TokenGroups
+from pgbench.lm.learner import GroupAlgorithm
+from pgbench.lm.rollout import Rollout, batch_of, respond
+from pgbench.loops.base import Episodes, Phase
+from pgbench.ops.groups import group_mean, is_constant
+from pgbench.rollout.engines import EngineError
+from pgbench.tasks import Task
+
+
+class Group:
+    """Needs of the config: those of `GroupConfig`; of the algorithm: `GroupAlgorithm`'s hooks."""
+
+    compile_from: ClassVar[int] = 2**62  # sequences differ in length from step to step
+
+    @staticmethod
+    def threads(config: Any) -> int:
+        """One for a nano model, whose matrices are too small to share; all for others."""
+        return 1 if config.model.startswith("nano") else 0
+
+    def __init__(self, algorithm: GroupAlgorithm, env: Any, budget: int, seed: int) -> None:
+        self.algorithm, self.env = algorithm, env
+        self.budget, self.steps = budget, 0
+        self.rng = random.Random(seed)
+        self.policy = algorithm.policy()
+        self.episodes = Episodes(1)
+        self.counts = {"samples": 0, "generated_tokens": 0, "trained_tokens": 0, "timeouts": 0}
+
+    def phases(self) -> Iterator[Phase]:
+        """A batch of groups and an update on it, until the budget is spent."""
+        while self.steps < self.budget:
+            batch, metrics = self.collect()
+            algorithm = self.algorithm
+            if len(batch):
+                before = algorithm.trained_tokens
+                metrics |= algorithm.update(algorithm.shape(batch))
+                self.counts["trained_tokens"] += algorithm.trained_tokens - before
+                algorithm.engine.sync()
+            for name, value in self.counts.items():
+                metrics[name] = torch.tensor(float(value), dtype=torch.float64)
+            yield Phase("update", metrics)
+
+    def collect(self) -> tuple[TokenGroups, dict[str, Tensor]]:
+        """Rounds of generation until the algorithm has its prompts, and what to log of them."""
+        c = self.algorithm.config
+        rounds = getattr(c, "max_rounds", 1)
+        kept: list[TokenGroups] = []
+        seen: list[TokenGroups] = []
+        count = 0
+        while count < c.prompts and len(seen) < rounds and self.steps < self.budget:
+            batch = self.round()
+            self.steps += 1
+            seen.append(batch)
+            keep = self.algorithm.keep(batch)
+            part = batch if keep is None else some_prompts(batch, keep, c.prompts - count)
+            kept.append(part)
+            count += len(part.prompts)
+        first = describe(joined(seen))
+        self.episodes.recent.append(float(first["reward"]))
+        return joined(kept), {**first, "rounds": torch.tensor(float(len(seen)))}
+
+    def round(self) -> TokenGroups:
+        """One round: prompts, responses, verdicts."""
+        c, algorithm = self.algorithm.config, self.algorithm
+        tasks = algorithm.choose(self.env, c.prompts, self.rng)
+        sampling = algorithm.sampling()
+        rollout = self.ask(tasks, c.group, sampling, self.rng.getrandbits(48))
+        greedy = None
+        if algorithm.greedy:
+            best = self.ask(tasks, 1, algorithm.sampling(explore=False), 0)
+            greedy = torch.tensor([verdict.reward for verdict in best.verdicts])
+        return batch_of(rollout, sampling.max_tokens, greedy)
+
+    def ask(self, tasks: Sequence[Task], count: int, sampling: Any, seed: int) -> Rollout:
+        """Judged responses; an engine that dies is built anew and asked once more."""
+        algorithm = self.algorithm
+
+        def once() -> Rollout:
+            return respond(
+                algorithm.model, algorithm.engine, self.env, tasks, count, sampling, seed
+            )
+
+        rollout = retried(once, algorithm.restart_engine)
+        self.counts["samples"] += len(rollout.rows)
+        self.counts["generated_tokens"] += rollout.generated
+        self.counts["timeouts"] += sum(verdict.timed_out for verdict in rollout.verdicts)
+        return rollout
+
+    def state_dict(self) -> dict[str, Any]:
+        """Generator and counters; between two steps there is no open batch."""
+        version, words, gauss = self.rng.getstate()
+        return {
+            "steps": self.steps,
+            "rng": [version, list(words), gauss],
+            "counts": dict(self.counts),
+            "episodes": self.episodes.state_dict(),
+        }
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        self.steps, self.counts = saved["steps"], dict(saved["counts"])
+        version, words, gauss = saved["rng"]
+        self.rng.setstate((version, tuple(words), gauss))
+        self.episodes.load_state_dict(saved["episodes"])
+
+
+def retried(ask: Callable[[], Rollout], restart: Callable[[], None]) -> Rollout:
+    """What `ask` returns, after a restart if its engine died the first time.
+
+    Raises: EngineError if it dies again.
+    """
+    try:
+        return ask()
+    except EngineError:
+        restart()
+        return ask()
+
+
+def some_prompts(batch: TokenGroups, keep: Tensor, limit: int) -> TokenGroups:
+    """The batch with the first `limit` prompts that `keep` (B,) names, numbered anew."""
+    chosen = keep.nonzero().squeeze(-1)[:limit]
+    number = torch.full((len(batch.prompts),), -1)
+    number[chosen] = torch.arange(len(chosen))
+    part = batch.rows((number[batch.group] >= 0).nonzero().squeeze(-1))
+    return replace(
+        part,
+        prompts=tuple(batch.prompts[i] for i in chosen.tolist()),
+        group=number[part.group],
+        greedy=None if batch.greedy is None else batch.greedy[chosen],
+    )
+
+
+def joined(batches: Sequence[TokenGroups]) -> TokenGroups:
+    """Several batches as one; prompts are numbered through."""
+    if len(batches) == 1:
+        return batches[0]
+    length = max(batch.tokens.shape[1] for batch in batches)
+
+    def wide(name: str) -> Tensor:
+        values = [getattr(batch, name) for batch in batches]
+        return torch.cat([torch.nn.functional.pad(x, (0, length - x.shape[1])) for x in values])
+
+    starts = [0]
+    for batch in batches:
+        starts.append(starts[-1] + len(batch.prompts))
+    flat = {
+        name: torch.cat([getattr(batch, name) for batch in batches])
+        for name in ("reward", "correct", "parts", "finished")
+    }
+    greedy = [batch.greedy for batch in batches if batch.greedy is not None]
+    return TokenGroups(
+        prompts=tuple(prompt for batch in batches for prompt in batch.prompts),
+        **{name: wide(name) for name in ("tokens", "valid", "mask", "rollout_logp")},
+        **flat,
+        group=torch.cat([b.group + start for b, start in zip(batches, starts, strict=False)]),
+        limit=batches[0].limit,
+        greedy=torch.cat(greedy) if greedy else None,
+    )
+
+
+def describe(batch: TokenGroups) -> dict[str, Tensor]:
+    """What is logged of the responses of a step."""
+    right = batch.correct.float()
+    rate = group_mean(right, batch.group)
+    return {
+        "reward": batch.reward.mean(),
+        "pass@1": right.mean(),
+        "pass@k": (rate > 0).float().mean(),
+        "all_right": (rate == 1).float().mean(),
+        "all_wrong": (rate == 0).float().mean(),
+        "same_reward": is_constant(batch.reward, batch.group).float().mean(),
+        "length": batch.lengths.mean(),
+        "cut_off": (~batch.finished).float().mean(),
+    }

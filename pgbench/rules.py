@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Record = Mapping[str, Any]
 ENDED = ("finished", "failed")
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # of an algorithm or a board: it names a file
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")  # of an algorithm or a board: it names a file
 WHOLE = 0.9  # of the budget must be spent; on-policy runs end with a whole iteration below it
 
 
@@ -106,13 +106,19 @@ def _final_policy(record: Record, where: str) -> None:
 
 
 def find_track(record: Record, suite: Suite) -> Track | None:
-    """The track that a record belongs to by its budget and environment; None if there is none."""
+    """The track that a record belongs to by its budget and environment; None if there is none.
+
+    Of several the one whose common settings the record has, and the most of them.
+    """
     name, budget = record["environment"]["id"], record["protocol"]["budget"]
+    config, found = record["algorithm"]["config"], []
     for track in suite.tracks:
         versions = {suite.environments[env].version for env in track.environments}
-        if track.budget == budget and name in versions:
-            return track
-    return None
+        wanted = track.settings.items()
+        fits = all(key in config and config[key] == value for key, value in wanted)
+        if track.budget == budget and name in versions and fits:
+            found.append(track)
+    return max(found, key=lambda track: len(track.settings), default=None)
 
 
 def obey(record: Record, suite: Suite, where: str) -> None:
@@ -155,6 +161,12 @@ def obey(record: Record, suite: Suite, where: str) -> None:
         raise PgbenchError(
             f"{where}: evaluated after {steps:,} of {budget:,} steps; a score is the final "
             "policy's, at the end of the budget"
+        )
+    samples = record["cost"].get("samples", 0)
+    if track.samples is not None and samples > track.samples:
+        raise PgbenchError(
+            f"{where}: cost.samples: {samples:,} responses were drawn, track {track.name} of "
+            f"{suite.name} allows {track.samples:,}"
         )
     if record["identity"]["purpose"] != "board":
         raise PgbenchError(f"{where}: a tuning run is no result; boards have seeds of their own")

@@ -176,7 +176,9 @@ class Run:
             metrics = dict(zip(phase.metrics, values, strict=True))
             bad = [name for name, value in metrics.items() if not math.isfinite(value)]
             if bad:
-                raise Diverged(f"{', '.join(bad)} not finite after {loop.steps} environment steps")
+                raise Diverged(
+                    f"{', '.join(bad)} not finite after {loop.steps} {self.plan.env.budget_unit}"
+                )
             if loop.episodes.mean is not None:
                 metrics["train_return"] = loop.episodes.mean
             self.log.write("train", loop.steps, metrics)
@@ -210,7 +212,7 @@ class Run:
         self.spent["evaluate_s"] += time.monotonic() - began
         if not math.isfinite(result.mean):
             raise Diverged(
-                f"evaluation gave {result.mean} after {self.loop.steps} environment steps"
+                f"evaluation gave {result.mean} after {self.loop.steps} {self.plan.env.budget_unit}"
             )
         return result
 
@@ -356,6 +358,7 @@ def make_record(
             "lengths": final.lengths if final else None,
             "score": final.mean if final else None,
             "curve": run.curve,
+            **({"diagnostics": loop.summary()} if final and hasattr(loop, "summary") else {}),
             "failure": kind_of(error),
             "error": None if error is None else f"{_name(error)}: {error}",
             "checksum": checksum(run.algorithm) if status in ("finished", "failed") else None,

@@ -25,7 +25,7 @@ _ENVIRONMENT = {
     "version", "golden", "simulator", "floor", "floor_origin", "reference", "reference_origin",
     "kwargs",
 }  # fmt: skip
-_TRACK = {"name", "title", "budget", "seeds", "environments", "entry"}
+_TRACK = {"name", "title", "budget", "samples", "seeds", "environments", "set", "entry"}
 _ENTRY = {"algo", "label", "set", "set_in", "source"}
 _PROTOCOL = {"episodes", "curve_points", "curve_episodes"}
 
@@ -74,6 +74,8 @@ class Track:
     seeds: int
     environments: tuple[str, ...]
     entries: tuple[Entry, ...]
+    settings: Mapping[str, Any] = field(default_factory=dict)  # of every entry; tells tracks apart
+    samples: int | None = None  # responses that a run may draw, where its budget is in steps
 
 
 @dataclass(frozen=True)
@@ -242,7 +244,8 @@ def _track(table: Table, environments: Mapping[str, SuiteEnv]) -> Track:
         budget = amount(table.get("budget", (int, str)), {})
     except PgbenchError as error:
         raise table.wrong("budget", f"cannot be read: {error}") from error
-    entries = tuple(_entry(inner, names) for inner in table.inners("entry", _ENTRY))
+    settings = table.get("set", dict, {})
+    entries = tuple(_entry(inner, names, settings) for inner in table.inners("entry", _ENTRY))
     labels = [entry.label for entry in entries]
     if doubled := {label for label in labels if labels.count(label) > 1}:
         raise table.wrong("entry", f"has two entries called '{sorted(doubled)[0]}'; give labels")
@@ -256,16 +259,18 @@ def _track(table: Table, environments: Mapping[str, SuiteEnv]) -> Track:
         seeds=seeds,
         environments=tuple(names),
         entries=entries,
+        settings=settings,
+        samples=table.get("samples", int, 0) or None,
     )
 
 
-def _entry(table: Table, environments: list[str]) -> Entry:
+def _entry(table: Table, environments: list[str], common: Mapping[str, Any]) -> Entry:
     algo = table.get("algo", str)
     inner = table.inner("set_in", set(environments), {})
     return Entry(
         algo=algo,
         label=table.get("label", str, algo),
-        settings=table.get("set", dict, {}),
+        settings={**common, **table.get("set", dict, {})},
         settings_in={key: inner.get(key, dict) for key in inner.value},
     )
 

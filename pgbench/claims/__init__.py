@@ -38,6 +38,7 @@ _FILE = {"algorithm", "paper", "title", "registered", "claim"}
 _CLAIM = {"id", "statement", "source", "note", "check"}
 _CHECK = {
     "suite", "track", "kind", "a", "b", "environments", "at_least", "margin", "role", "note",
+    "diagnostic",
 }  # fmt: skip
 
 
@@ -63,6 +64,7 @@ class Check:
     margin: Margin | None
     role: str
     note: str
+    diagnostic: str = ""  # a figure of the records (lower is better) in place of the score
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,9 @@ def read_claims(path: Path, root: Path, suites: dict[str, Suite] | None = None) 
     `environments`: all of the track by default;
     `at_least`: in how many of them the kind must hold, all by default;
     `margin` (not for better): `{ scale = 0.1 }` or, not for within, `{ seed_std = 1 }` (`MARGINS`);
-    `role`: decides, supports or informs (`ROLES`); `note`.
+    `role`: decides, supports or informs (`ROLES`); `note`;
+    `diagnostic` (kind better alone): a figure of `result.diagnostics`, lower is better, in place of
+    the score.
 
     Raises: PgbenchError naming file and field for anything missing, unknown or ill-typed.
     """
@@ -172,6 +176,9 @@ def _check(table: Table, root: Path, suites: dict[str, Suite]) -> Check:
     if track.seeds < 2:
         raise table.wrong("track", f"'{track.name}' has one seed: no test can be made of it")
     kind = _one_of(table, "kind", KINDS)
+    diagnostic = _text(table, "diagnostic", "")
+    if diagnostic and kind != "better":
+        raise table.wrong("diagnostic", "goes with kind 'better' alone: it has no scale")
     a, b = _sides(table, kind, [entry.label for entry in track.entries])
     environments = _environments(table, track)
     at_least = table.get("at_least", int, len(environments))
@@ -188,6 +195,7 @@ def _check(table: Table, root: Path, suites: dict[str, Suite]) -> Check:
         margin=_margin(table, kind),
         role=_one_of(table, "role", ROLES, "decides"),
         note=_text(table, "note", ""),
+        diagnostic=diagnostic,
     )
 
 

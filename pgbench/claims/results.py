@@ -39,6 +39,7 @@ class Evidence:
     suite: Suite
     model: Mapping[str, Any] | None = None
     labels: Mapping[str, str] = field(default_factory=dict)  # record id -> label of its entry
+    diagnostics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # by record id
 
     def row(self, check: Check, env: str, label: str) -> Mapping[str, Any] | None:
         """The row of the suite's entry `label` in an environment; None before its first run.
@@ -106,7 +107,9 @@ def gather(name: str, root: Path) -> Evidence:
         entry = find_entry(record, track, envs[record["environment"]["id"]]) if track else None
         if entry is not None:
             labels[str(record["id"])] = entry.label
-    return Evidence(suite, build_model(name, records, suite, read_stamps(folder)), labels)
+    figures = {str(r["id"]): r["result"].get("diagnostics", {}) for r in records}
+    model = build_model(name, records, suite, read_stamps(folder))
+    return Evidence(suite, model, labels, figures)
 
 
 def judge(claim: Claim, evidence: Mapping[str, Evidence]) -> Result:
@@ -190,7 +193,8 @@ def weigh(check: Check, evidence: Evidence) -> Result:
         "results": model["digest"]["results"] if model and runs["started"] else None,
         "command": f"pgbench bench {check.suite} --track {check.track.name}",
         "environments": [task.result(complete) for task in tasks],
-        "overall": _overall(tasks) if complete else None,
+        # A diagnostic has no floor and no reference to be normalised by.
+        "overall": _overall(tasks) if complete and not check.diagnostic else None,
         "cells": cells,
     }
 
@@ -198,6 +202,25 @@ def weigh(check: Check, evidence: Evidence) -> Result:
 def _labels(check: Check) -> tuple[str, ...]:
     """The rows that a check reads: the reference is none."""
     return (check.a,) if check.b is None else (check.a, check.b)
+
+
+def _figures(
+    name: str, row: Mapping[str, Any] | None, evidence: Evidence
+) -> dict[int, float]:  # fmt: skip
+    """A diagnostic of the runs of a row, by seed.
+
+    Raises: PgbenchError if a finished run has no such figure.
+    """
+    out = {}
+    for score in row["scores"] if row else ():
+        figures = evidence.diagnostics.get(score["record"], {})
+        if name not in figures:
+            raise PgbenchError(
+                f"{evidence.suite.name}: record {score['record'][:12]} has no diagnostic '{name}'; "
+                f"it has {', '.join(figures) or 'none'}"
+            )
+        out[score["seed"]] = figures[name]
+    return out
 
 
 class _Task:
@@ -221,6 +244,10 @@ class _Task:
         self.scores = [
             {s["seed"]: s["score"] for s in row["scores"]} if row else {} for row in self.rows
         ]
+        if check.diagnostic:
+            self.metric = {"name": check.diagnostic, "unit": "", "direction": "min"}
+            self.sign = -1
+            self.scores = [_figures(check.diagnostic, row, evidence) for row in self.rows]
         if check.b is None:
             self.scores.append(dict.fromkeys(self.scores[0], self.env.reference))
         none = {"finished": 0, "started": 0, "expected": check.track.seeds}
@@ -272,8 +299,11 @@ class _Task:
         }
 
     def _side(self, side: int) -> Result:
-        row = self.rows[side]
-        return {"mean": row["mean"] if row else None, **self.runs[side]}
+        row, values = self.rows[side], list(self.scores[side].values())
+        mean = row["mean"] if row else None
+        if self.check.diagnostic and values:
+            mean = sum(values) / len(values)
+        return {"mean": mean, **self.runs[side]}
 
 
 def _overall(tasks: Sequence[_Task]) -> Result:

@@ -42,6 +42,8 @@ from .sources import find_model, weights_digest
 class GroupConfig:
     """What the loop and the learner need of every algorithm of this family."""
 
+    least_group: ClassVar[int] = 1  # 2 where responses to a prompt are compared with each other
+
     model: str = option("nano", "nano, nano:KEY=VALUE,..., smollm2-135m, a directory or a hub id")
     prompts: int = option(32, "prompts B of a step")
     group: int = option(8, "responses G to each prompt")
@@ -76,6 +78,11 @@ class GroupConfig:
         for name in ("prompts", "group", "epochs", "minibatches", "micro_tokens"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.group < self.least_group:
+            raise ValueError(
+                f"group must be at least {self.least_group}, not {self.group}: what is learnt from "
+                "are the differences between the responses to a prompt"
+            )
         for name in ("temperature", "lr", "max_grad_norm"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")

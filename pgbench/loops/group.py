@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from statistics import mean, stdev
 from typing import Any, ClassVar
 
 import torch
@@ -18,9 +19,11 @@ from pgbench.batches import TokenGroups
 from pgbench.lm.learner import GroupAlgorithm
 from pgbench.lm.rollout import Rollout, batch_of, respond
 from pgbench.loops.base import Episodes, Phase
-from pgbench.ops.groups import group_mean, is_constant
+from pgbench.ops.groups import group_mean, is_constant, masked_mean
 from pgbench.rollout.engines import EngineError
 from pgbench.tasks import Task
+
+WINDOW = 20  # steps over which a gradient norm is called steady or not
 
 
 class Group:
@@ -39,6 +42,7 @@ class Group:
         self.rng = random.Random(seed)
         self.policy = algorithm.policy()
         self.episodes = Episodes(1)
+        self.norms: list[float] = []  # of the gradient, a step each
         self.counts = {"samples": 0, "generated_tokens": 0, "trained_tokens": 0, "timeouts": 0}
 
     def phases(self) -> Iterator[Phase]:
@@ -51,6 +55,8 @@ class Group:
                 metrics |= algorithm.update(algorithm.shape(batch))
                 self.counts["trained_tokens"] += algorithm.trained_tokens - before
                 algorithm.engine.sync()
+                if "grad_norm" in metrics:
+                    self.norms.append(float(metrics["grad_norm"]))
             for name, value in self.counts.items():
                 metrics[name] = torch.tensor(float(value), dtype=torch.float64)
             yield Phase("update", metrics)
@@ -101,6 +107,16 @@ class Group:
         self.counts["timeouts"] += sum(verdict.timed_out for verdict in rollout.verdicts)
         return rollout
 
+    def summary(self) -> dict[str, float]:
+        """Figures of the whole run for its record.
+
+        grad_norm_cv: standard deviation of the gradient norm over its mean, within windows of
+        `WINDOW` steps, averaged over the windows.
+        """
+        whole = [self.norms[i : i + WINDOW] for i in range(0, len(self.norms), WINDOW)]
+        spreads = [stdev(w) / mean(w) for w in whole if len(w) == WINDOW and mean(w) > 0]
+        return {"grad_norm_cv": mean(spreads)} if spreads else {}
+
     def state_dict(self) -> dict[str, Any]:
         """Generator and counters; between two steps there is no open batch."""
         version, words, gauss = self.rng.getstate()
@@ -108,12 +124,14 @@ class Group:
             "steps": self.steps,
             "rng": [version, list(words), gauss],
             "counts": dict(self.counts),
+            "norms": list(self.norms),
             "episodes": self.episodes.state_dict(),
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Restore what `state_dict` returned."""
         self.steps, self.counts = saved["steps"], dict(saved["counts"])
+        self.norms = list(saved["norms"])
         version, words, gauss = saved["rng"]
         self.rng.setstate((version, tuple(words), gauss))
         self.episodes.load_state_dict(saved["episodes"])
@@ -186,4 +204,6 @@ def describe(batch: TokenGroups) -> dict[str, Tensor]:
         "same_reward": is_constant(batch.reward, batch.group).float().mean(),
         "length": batch.lengths.mean(),
         "cut_off": (~batch.finished).float().mean(),
+        # Not finite if the weights are not: then every response is wrong, and nothing else tells.
+        "logp": masked_mean(batch.rollout_logp, batch.mask),
     }

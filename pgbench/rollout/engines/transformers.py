@@ -46,7 +46,7 @@ class TransformersEngine:
             chosen = order[at : at + width]
             rows = torch.tensor([i * count + k for i in chosen for k in range(count)])
             written = self._write([prompts[i] for i in chosen], count, sampling, noise[rows])
-            parts += [(int(row), *values) for row, *values in zip(rows, *written, strict=True)]  # type: ignore[misc]
+            parts += [(int(row), *values) for row, *values in zip(rows, *written, strict=True)]
         parts.sort(key=lambda part: part[0])
         lengths = torch.stack([part[2] for part in parts])
         longest = int(lengths.max())
@@ -118,7 +118,7 @@ class TransformersEngine:
         return tokens.cpu(), lengths.cpu(), finished.cpu(), logps.cpu()
 
     def _logits(self, hidden: Tensor) -> Tensor:
-        logits = (hidden @ self.model.head.T).float()
+        logits: Tensor = (hidden @ self.model.head.T).float()
         cap = self.model.cap
         return logits if cap is None else torch.tanh(logits / cap) * cap
 

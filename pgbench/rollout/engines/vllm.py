@@ -52,10 +52,16 @@ class VllmEngine:
         self._llm: Any = None
         try:
             self._llm = self._build(memory)
+            VllmEngine.alive += 1
+            self.sync()
         except Exception as error:
-            raise PgbenchError(f"vLLM cannot run {model.path.name}: {_line(error)}") from error
-        VllmEngine.alive += 1
-        self.sync()
+            self.close()
+            if isinstance(error, PgbenchError):
+                raise
+            raise PgbenchError(
+                f"vLLM cannot run {model.path.name}: {_line(error)}; take another model or "
+                "--set engine=transformers"
+            ) from error
 
     def _build(self, memory: float) -> Any:
         model = self.model

@@ -1,0 +1,1 @@
+"""Algorithms on groups of responses of a language model, judged by a verifier."""

@@ -1,0 +1,92 @@
+"""Verdicts of the code verifier, whose processes start when the first one is asked for."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pgbench.tasks import Message, Task, Verdict
+
+if TYPE_CHECKING:
+    from pgbench.verify.code import CodeVerifier
+
+
+def program(head: str, entry: str, said: str) -> str:
+    """The source that a completion means: its code block or itself, after `head` where it goes on.
+
+    `head` is the beginning of a function that the prompt ends with, if it does. A completion that
+    defines `entry` by itself follows it too: what `head` imports stays there.
+    """
+    from pgbench.verify.code import extract_code
+
+    code = extract_code(said) if "```" in said else None
+    whole = said if code is None else code
+    if entry and re.search(rf"^(?:def|class)\s+{re.escape(entry)}\b", whole, re.MULTILINE):
+        return f"{head}\n\n{whole}\n" if head else whole
+    return head + whole
+
+
+def again(message: Message | None, task: Task, chat: bool = False) -> Message | None:
+    """An environment's answer as the prompt of the next try.
+
+    Where a completion continues a function the answer is a comment, and the function begins anew.
+    """
+    head = task.extra.get("head", "")
+    if message is None or chat or not head:
+        return message
+    told = "".join(f"# {line}\n" for line in message.content.splitlines())
+    return Message(message.role, told + head)
+
+
+class CodeJudge:
+    """A `CodeVerifier` that is made on first use; threads may share it.
+
+    A task's `extra` has what a `Problem` takes (tests, entry, cases, setup) and `head`.
+    """
+
+    def __init__(self, workers: int = 2, share: bool = False) -> None:
+        self.workers, self.share = workers, share
+        self._verifier: CodeVerifier | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def verifier(self) -> CodeVerifier:
+        """The verifier itself."""
+        from pgbench.verify.code import CodeVerifier
+
+        with self._lock:
+            if self._verifier is None:
+                self._verifier = CodeVerifier(workers=self.workers)
+            return self._verifier
+
+    def verdicts(self, tasks: Sequence[Task], completions: Sequence[str]) -> list[Verdict]:
+        """Reward 1 for code that passes every test, or the share that it passes."""
+        from pgbench.verify.code import Problem
+
+        items = []
+        for task, said in zip(tasks, completions, strict=True):
+            parts = dict(task.extra)
+            source = program(parts.pop("head", ""), parts.get("entry", ""), said)
+            items.append((Problem(**parts), source))
+        return [
+            Verdict(
+                found.share if self.share else float(found.passed), found.passed,
+                {"accuracy": float(found.passed)}, found.how,
+                timed_out=found.how == "timeout", feedback=found.feedback,
+            )
+            for found in self.verifier.judge(items)
+        ]  # fmt: skip
+
+    @property
+    def version(self) -> str:
+        """The verifier's version."""
+        return self.verifier.version
+
+    def close(self) -> None:
+        """End the verifier's processes."""
+        with self._lock:
+            if self._verifier is not None:
+                self._verifier.close()
+                self._verifier = None

@@ -1,0 +1,163 @@
+"""Finding the final answer in a completion.
+
+A completion states its answer in `\\boxed{}`, after `####`, in `<answer>` tags or in words ("the
+answer is"); the first of these kinds that occurs is the one that counts.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+
+from pgbench.verify.normal import clean, key
+from pgbench.verify.numbers import quantity
+
+TAIL = 20_000  # characters at the end of a completion in which an answer is looked for
+LONGEST = 1000  # characters of a statement that are kept; longer ones are refused as answers
+MAX_STATEMENTS = 8
+
+_HASHES = re.compile(r"####[ \t]*([^\n]+)")
+_PHRASE = re.compile(
+    r"\banswer\b(?:[ \t]+(?:to|of|for|here)\b[^.\n:=]{0,80}?)?[ \t*]*+"
+    r"(?::|=|\b(?:is|are|equals|will be|would be|must be)\b)[\s:=*]*+(?:is\b[ \t:]*+)?(?!not\b)",
+    re.I,
+)
+_DISPLAY = re.compile(r"(?:\\\[|\$\$)(.*?)(?:\\\]|\$\$)", re.S)
+_LENGTH = re.compile(r"(?:\.(?=\s|$)|(?<=\s)(?:because|since|which|where|so|as)\s|[!?](?=\s*$))")
+_JOINT = re.compile(r"^(?:[\s$.,;&]|\\[()\[\],;: ]|\\text\s*\{|\}|\\q?quad|and|or)*$")
+_BOX = re.compile(r"\\(?:boxed|fbox)\s*(?:\{|(?=[^\s{]))")
+_NUMBER = re.compile(
+    r"-?[$€£]?-?(?:\\frac\{-?\d+\}\{\d+\}|\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+/\d+|\d*\.\d+|\d+)%?"
+)
+_SENTENCE = re.compile(r"[A-Za-z]{2,} [A-Za-z]{2,}")
+
+
+def gsm8k_gold(answer: str) -> str:
+    """The final answer of a GSM8K row: `... #### 1,080` -> `1,080`; "" if it has none."""
+    found = _HASHES.findall(answer)
+    return found[-1].strip() if found else ""
+
+
+def boxed(text: str, unclosed: bool = False) -> list[tuple[int, int, str]]:
+    """Start, end and content of every `\\boxed{}` that is not inside another.
+
+    A box that the text ends in, without its closing brace, counts with `unclosed`.
+    """
+    out = []
+    at = 0
+    while found := _BOX.search(text, at):
+        start, at = found.start(), found.end()
+        if not found[0].endswith("{"):
+            # TeX boxes one token where there is no brace.
+            token = re.match(r"\\[A-Za-z]+|[0-9.]+|.", text[at:])
+            out.append((start, at + token.end(), token[0]) if token else (start, at, ""))
+            continue
+        depth, end = 1, at
+        while end < len(text) and depth:
+            char = text[end]
+            if char == "\\":
+                end += 1
+            depth += (char == "{") - (char == "}")
+            end += 1
+        if depth == 0:
+            out.append((start, end, text[at : end - 1]))
+            at = end
+        elif unclosed:
+            out.append((start, len(text), text[at:]))
+            break
+        else:
+            break
+    return [(start, end, inside.strip()) for start, end, inside in out if inside.strip()]
+
+
+def _boxes(text: str, lenient: bool) -> list[str]:
+    """Statements in boxes; neighbours joined by no more than `and`, `or`, a comma are one list."""
+    out: list[str] = []
+    last = None
+    for start, end, inside in boxed(text, lenient):
+        if last is not None and _JOINT.match(text[last:start]) and start - last < 40:
+            if key(clean(inside[:LONGEST])) != key(clean(out[-1][:LONGEST])):
+                out[-1] += ", " + inside
+        else:
+            out.append(inside)
+        last = end
+    return out
+
+
+def _tagged(text: str) -> list[str]:
+    """Contents of `<answer>` tags."""
+    out = []
+    at = text.find("<answer>")
+    while at >= 0 and (end := text.find("</answer>", at)) >= 0:
+        out.append(text[at + len("<answer>") : end].strip())
+        at = text.find("<answer>", end)
+    return out
+
+
+def _said(text: str) -> list[str]:
+    """What follows "the answer is", each up to the end of its sentence."""
+    out = []
+    heads = list(_PHRASE.finditer(text))
+    for head, after in itertools.zip_longest(heads, heads[1:]):
+        line = text[head.end() : head.end() + LONGEST + 1]
+        display = _DISPLAY.match(line)
+        line = display[1].replace("\n", " ") if display else line.split("\n")[0]
+        stop = _LENGTH.search(line)
+        end = stop.start() if stop else len(line)
+        # "Final answer: the answer is 5" is one statement.
+        if after is None or after.start() >= head.end() + end:
+            out.append(line[:end].strip().strip("*").strip())
+    # "The answer is what remains of the cake" is reasoning if an answer follows.
+    return [one for one in out if not _prose(one)] or out[-1:]
+
+
+def _prose(text: str) -> bool:
+    """Whether a text is words rather than an answer."""
+    return len(text) > LONGEST or (
+        _SENTENCE.search(text) is not None and quantity(clean(text)) is None
+    )
+
+
+def statements(completion: str, lenient: bool = False) -> list[str]:
+    """What a completion states as its final answer, in order, without repetitions.
+
+    Reasoning in `<think>` tags does not count. More than one statement means that the completion
+    names different answers.
+    """
+    text = completion[-TAIL:]
+    closed = text.rfind("</think>")
+    if closed >= 0:
+        text = text[closed + len("</think>") :]
+    elif "<think>" in text and not lenient:
+        text = text[: text.rfind("<think>")]
+    found = _boxes(text, lenient)
+    found = found or [match.strip() for match in _HASHES.findall(text)]
+    found = found or _tagged(text)
+    found = found or _said(text)
+    if not found and _alone(text):
+        found = [text.strip()]
+    if not found and lenient:
+        numbers = _NUMBER.findall(text)
+        found = numbers[-1:]
+    different: dict[str, str] = {}
+    for statement in filter(None, found):
+        # Repeating an answer moves it to the end: the last statement is the last one.
+        short = statement[: LONGEST + 1]
+        same = key(clean(short)) if len(short) <= LONGEST else short
+        different.pop(same, None)
+        different[same] = short
+    return list(different.values())
+
+
+def _alone(text: str) -> bool:
+    """Whether the whole text is nothing but an answer: `42`, `x = 5`, `$\\frac{1}{2}$`."""
+    text = text.strip()
+    if not text or len(text) > 200 or "\n" in text or r"\boxed" in text:
+        return False
+    return not _prose(text)
+
+
+def extract(completion: str, lenient: bool = False) -> str | None:
+    """The final answer of a completion as it stands there; None if it states none."""
+    found = statements(completion, lenient)
+    return found[-1] if found else None

@@ -201,7 +201,10 @@ def default_env(algo: str, family: str | None = None) -> str:
     ]
     if not fits:
         raise PgbenchError(f"no environment fits {algo}; name one with --env")
-    return min(fits, key=lambda env: (min(env.budgets.values()), bool(env.extra), env.id)).id
+    order = list(ENVS.specs)  # as registered
+    return min(
+        fits, key=lambda env: (min(env.budgets.values()), bool(env.extra), order.index(env.id))
+    ).id
 
 
 def check_algorithm(name: str, env: str | None, report: Callable[[str], None]) -> bool:

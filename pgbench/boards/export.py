@@ -284,4 +284,5 @@ def _yaml_number(value: float) -> str:
 
 
 def _slug(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-.") or "x"
+    words = text.replace("+", "-plus")  # reinforce++ is not reinforce
+    return re.sub(r"[^A-Za-z0-9._]+", "-", words).strip("-.") or "x"

@@ -146,15 +146,28 @@ def show(
 
 def evaluate(
     folder: Annotated[Path, typer.Argument(help="A finished run folder.")],
-    episodes: Annotated[int, typer.Option(help="Episodes.", min=1)] = 20,
+    episodes: Annotated[
+        int | None,
+        typer.Option(help="Episodes, or held-out tasks (default: 20, or the run's).", min=1),
+    ] = None,
+    samples: Annotated[
+        int, typer.Option(help="Responses to each task of a language model, for pass@k.", min=1)
+    ] = 8,
+    temperature: Annotated[
+        float | None, typer.Option(help="Of a language model (default: training's).", min=0)
+    ] = None,
     seed: Annotated[int, typer.Option(help="Another value gives other evaluation episodes.")] = 0,
     video: Annotated[
         Path | None, typer.Option(help="Also write the first episode as .mp4 or .gif.")
     ] = None,
+    save: Annotated[
+        Path | None, typer.Option(help="Also write a language model as a Hugging Face folder.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Evaluate a trained policy again; film it."""
+    """Evaluate a trained policy again; film it; save it."""
     from pgbench.api import load
+    from pgbench.errors import PgbenchError
     from pgbench.evaluation import evaluate as run_episodes
     from pgbench.statistics import t_interval
     from pgbench.video import film, writers
@@ -162,14 +175,28 @@ def evaluate(
     loaded = load(folder)
     if video:
         writers(video)  # what is missing is said before the work, not after it
-    result = run_episodes(loaded.policy, loaded.env, episodes, seed, loaded.env_kwargs)
+    if hasattr(loaded.policy, "answer"):
+        from pgbench.lm.evaluation import report
+
+        if video:
+            raise PgbenchError("a language model cannot be filmed; leave out --video")
+        count = episodes or len(loaded.record["result"]["final"])
+        text, data = report(loaded.policy, loaded.env, count, seed, samples, temperature)
+        typer.echo(json.dumps(data) if as_json else text)
+        if save:
+            loaded.policy.save(save)
+            typer.echo(f"{save}: the model, for transformers and vLLM", err=as_json)
+        return
+    if save:
+        raise PgbenchError(f"--save is for language models; {folder}/policy.pt holds this policy")
+    result = run_episodes(loaded.policy, loaded.env, episodes or 20, seed, loaded.env_kwargs)
     low, high = t_interval(result.returns)
     if as_json:
         typer.echo(json.dumps({"returns": result.returns, "lengths": result.lengths}))
     else:
         typer.echo(
             f"{loaded.env.id} return {result.mean:,.1f}, 95% interval "
-            f"[{low:,.1f}, {high:,.1f}] over {episodes} episodes"
+            f"[{low:,.1f}, {high:,.1f}] over {len(result.returns)} episodes"
         )
     if video:
         frames = film(loaded.policy, loaded.env, video, seed, loaded.env_kwargs)

@@ -69,6 +69,49 @@ def _counts_of_function(
     return right, [round(length) for length in lengths]
 
 
+def report(
+    policy: Any, spec: Any, episodes: int, seed: int, samples: int, temperature: float | None = None
+) -> tuple[str, dict[str, Any]]:
+    """pass@k for k = 1, 2, 4, ... up to `samples`, with intervals, as text and as data.
+
+    Tasks are the clusters: the responses to one task are not independent of each other, so an
+    interval comes from the spread of the tasks' own estimates (Miller 2024, arXiv:2411.00640).
+    """
+    from pgbench.seeding import eval_seeds
+    from pgbench.statistics import t_interval
+    from pgbench.text import table
+
+    seeds = eval_seeds(spec.name, episodes, seed)
+    tasks = held_out(policy.env, seeds)
+    rollout = policy.answer(tasks, samples, seeds[0] % 2**48, temperature)
+    flags = [verdict.correct for verdict in rollout.verdicts]
+    right = [sum(flags[i * samples : (i + 1) * samples]) for i in range(len(tasks))]
+    rows, data = [], {}
+    k = 1
+    while k <= samples:
+        values = [pass_at_k(count, samples, k) for count in right]
+        low, high = t_interval(values) if len(values) > 1 else (math.nan, math.nan)
+        mean = sum(values) / len(values)
+        data[f"pass@{k}"] = {"mean": mean, "low": low, "high": high}
+        rows.append((f"pass@{k}", f"{mean:.4f}", f"[{low:.4f}, {high:.4f}]"))
+        k *= 2
+    text = table(("metric", "mean", "95% interval"), rows)
+    how = "training's temperature" if temperature is None else f"temperature {temperature:g}"
+    head = f"{spec.id}: {len(tasks)} held-out tasks, {samples} responses each, {how}"
+    by_level: dict[str, list[float]] = {}
+    for task, count in zip(tasks, right, strict=True):
+        by_level.setdefault(task.level, []).append(count / samples)
+    if len(by_level) > 1:
+        levels = [
+            (name, str(len(values)), f"{sum(values) / len(values):.4f}")
+            for name, values in sorted(by_level.items())
+        ]
+        text += "\n\n" + table(("level", "tasks", "pass@1"), levels)
+    return f"{head}\n\n{text}", {
+        "tasks": len(tasks), "samples": samples, "right": right, **data,
+    }  # fmt: skip
+
+
 def pass_at_k(right: int, samples: int, k: int) -> float:
     """Unbiased estimate that one of k responses is right (Chen et al. 2021, Eq. 1).
 

@@ -156,15 +156,15 @@ def test_explain_a_base_lists_its_instances(cli):
     assert "of any policy, with the default settings, is 10.7339 (by Clark-Scarf" in out
 
 
-@pytest.mark.parametrize(("name", "loops"), [("ppo", 1), ("reinforce", 2)])
+@pytest.mark.parametrize(("name", "loops"), [("ppo", 2), ("reinforce", 3)])
 def test_explain_shows_every_family(cli, name, loops):
     code, out, err = cli("explain", name)
     assert code == 0, err
-    assert out.startswith(f"{name} is there for 2 families: control and inventory.\n")
-    assert re.findall(r"^family +(\w+)$", out, re.M) == ["control", "inventory"]
+    assert out.startswith(f"{name} is there for 3 families: control, inventory and text.\n")
+    assert re.findall(r"^family +(\w+)$", out, re.M) == ["control", "inventory", "text"]
     assert len(set(re.findall(r"^loop +(\w+)$", out, re.M))) == loops
     runs = re.findall(rf"^  pgbench run --algo {name} --env (\S+)$", out, re.M)
-    assert [ENVS.specs[env].family for env in runs] == ["control", "inventory"]
+    assert [ENVS.specs[env].family for env in runs] == ["control", "inventory", "text"]
 
 
 def test_compat_folds_instances(cli, columns):

@@ -310,3 +310,27 @@ def test_rows_keep_the_numbers_of_their_prompts():
     assert isinstance(part, TokenGroups) and part.group.tolist() == [1, 0]
     assert torch.equal(part.tokens[0], BATCH.tokens[5])
     assert torch.equal(part.lengths, BATCH.mask.sum(-1)[[5, 0]])
+
+
+def test_half_precision_forward_keeps_float32_parameters(plain, tiny):
+    want, _ = gradient(plain())
+    algorithm = make(Plain, tiny, dtype="bfloat16")
+    got, log = gradient(algorithm)
+    assert algorithm.model.theta.dtype == got.dtype == torch.float32
+    assert float(torch.cosine_similarity(got, want, dim=0)) > 0.99
+    assert float(log["kl_old"]) == 0
+
+
+def test_adapters_are_all_that_is_trained(tiny):
+    pytest.importorskip("peft")
+    algorithm = make(Plain, tiny, lora_rank=2, lr=1e-2)
+    names = algorithm.model.names
+    assert names and all("lora_" in name for name in names)
+    frozen = {n: p.clone() for n, p in algorithm.model.net.named_parameters() if "lora_" not in n}
+    one, log = gradient(algorithm)
+    assert float(log["grad_norm"]) > 0
+    for name, value in algorithm.model.net.named_parameters():
+        assert "lora_" in name or torch.equal(value, frozen[name]), name
+    fresh = make(Plain, tiny, lora_rank=2, micro_tokens=40, pack=False)
+    other, _ = gradient(fresh)
+    torch.testing.assert_close(other, one, atol=1e-5 * float(one.abs().max()), rtol=1e-4)

@@ -1,0 +1,22 @@
+"""The contract suite of `pgbench check`, for every algorithm of the family."""
+
+import pytest
+
+from pgbench.check import CHECKS, Bench, default_env
+from pgbench.registry import ALGOS
+
+NAMES = sorted(spec.name for spec in ALGOS.all() if spec.family == "text")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    """One warm start for all of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PGBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_contract(name, check, tmp_path):
+    check(Bench(name, default_env(name, "text"), tmp_path))

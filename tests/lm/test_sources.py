@@ -1,0 +1,120 @@
+"""Where models come from, and what is said when one cannot be had."""
+
+import json
+import random
+
+import pytest
+import torch
+
+from pgbench.errors import PgbenchError
+from pgbench.interface import make
+from pgbench.lm.model import LanguageModel
+from pgbench.lm.nano import byte_tokenizer, slip
+from pgbench.lm.sources import find_model, weights_digest
+from pgbench.tasks import plain_prompt
+
+TINY = "nano:warmup=4,batch=16,layers=1,width=32"
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("PGBENCH_CACHE", str(tmp_path / "cache"))
+
+
+def test_nano_is_made_once_and_to_the_same_bits(tmp_path, monkeypatch):
+    env = make("math-nano")
+    first = find_model(TINY, env)
+    stamp = (first / "model.safetensors").stat().st_mtime_ns
+    assert find_model(TINY, env) == first
+    assert (first / "model.safetensors").stat().st_mtime_ns == stamp
+    monkeypatch.setenv("PGBENCH_CACHE", str(tmp_path / "elsewhere"))
+    second = find_model(TINY, env)
+    assert second != first and weights_digest(second) == weights_digest(first)
+    other = find_model(TINY + ",seed=1", env)
+    assert weights_digest(other) != weights_digest(first)
+    assert find_model(TINY, make("math-nano", levels="add1")) != second
+
+
+def test_the_global_generator_is_left_alone():
+    torch.manual_seed(3)
+    before = torch.random.get_rng_state()
+    find_model("nano:warmup=0", None)
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_bytes_are_tokens():
+    tokenizer = byte_tokenizer()
+    for text in ("12+7=", "é ∑\n\t", "<eos>"):
+        ids = tokenizer(text)["input_ids"]
+        assert len(ids) == len(text.encode()) or text == "<eos>"
+        assert tokenizer.decode(ids) == text
+    assert len(tokenizer) == 258
+
+
+def test_a_slip_is_one_character():
+    rng = random.Random(0)
+    slips = {slip("95", rng) for _ in range(400)}
+    assert "95" not in slips
+    assert {len(text) for text in slips} == {2, 3}
+    assert all(sum(a != b for a, b in zip(text, "95", strict=False)) <= 1 for text in slips)
+    assert slip("-+", rng) == "-+"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nanoo", r"there is no model 'nanoo'; take nano, smollm2-135m, a directory or a hub id"),
+        ("nano:depth=3", r"unknown config key of nano 'depth'"),
+        ("nano:layers", r"takes key=value, not 'layers'"),
+        ("nano:width=30,heads=4", r"width 30 is no multiple of heads 4"),
+        (TINY, r"learns from demonstrations, which this environment lacks"),
+    ],
+)
+def test_wrong_names(name, message):
+    with pytest.raises(PgbenchError, match=message):
+        find_model(name, None)
+
+
+def test_a_directory_without_a_tokenizer(tmp_path):
+    folder = find_model("nano:warmup=0", None)
+    (folder / "tokenizer.json").rename(tmp_path / "gone")
+    with pytest.raises(PgbenchError, match=r"lacks tokenizer\.json"):
+        find_model(str(folder), None)
+
+
+def test_damaged_weights_are_one_line():
+    folder = find_model("nano:warmup=0", None)
+    (folder / "model.safetensors").write_bytes(b"nothing")
+    with pytest.raises(PgbenchError, match=r"does not load: [^\n]+$"):
+        LanguageModel(folder, torch.device("cpu"))
+
+
+def test_the_vector_is_the_model(tmp_path):
+    model = LanguageModel(find_model("nano:warmup=0", None), torch.device("cpu"))
+    assert len(model.theta) == model.size
+    before = {name: value.clone() for name, value in model.weights().items()}
+    with model.at(torch.zeros_like(model.theta)):
+        assert not any(value.any() for value in model.weights().values())
+    assert all(torch.equal(before[name], value) for name, value in model.weights().items())
+    model.theta.add_(1)
+    assert torch.equal(model.head, before["model.embed_tokens.weight"] + 1)
+    model.save(tmp_path / "saved")
+    again = LanguageModel(tmp_path / "saved", torch.device("cpu"))
+    assert torch.equal(again.theta, model.theta)
+    assert json.loads((tmp_path / "saved" / "config.json").read_text())["model_type"] == "llama"
+
+
+def test_adapters_are_merged_into_the_weights():
+    folder = find_model("nano:warmup=0", None)
+    plain = LanguageModel(folder, torch.device("cpu"))
+    lora = LanguageModel(folder, torch.device("cpu"), lora_rank=2, seed=1)
+    assert len(lora.theta) < 0.2 * len(plain.theta)
+    assert set(lora.weights()) >= set(plain.weights()) - {"lm_head.weight"}
+    with torch.no_grad():
+        lora.theta.add_(0.1 * torch.randn(len(lora.theta), generator=torch.Generator()))
+    merged = lora.weights()
+    prompt = torch.tensor([lora.encode(plain_prompt("12+7="), False)])
+    with torch.no_grad():
+        wanted = lora.net(input_ids=prompt).logits
+        plain.net.load_state_dict(merged, strict=False)
+        assert torch.allclose(plain.net(input_ids=prompt).logits, wanted, atol=1e-5)

@@ -1,0 +1,164 @@
+"""The group loop: what it counts, what it hands on, what it does when an engine dies."""
+
+import pytest
+import torch
+from token_groups import batch
+
+import pgbench
+from pgbench.errors import PgbenchError
+from pgbench.loops.group import describe, joined, retried, some_prompts
+from pgbench.plan import Protocol, make_plan
+from pgbench.rollout.engines import EngineError
+from pgbench.runner import Run, build
+
+QUICK = {
+    "model": "nano:warmup=150,batch=64,layers=1,width=32,noise=0",
+    "prompts": 6,
+    "group": 4,
+}
+PROTOCOL = Protocol(episodes=8, curve_points=1, curve_episodes=8)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PGBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+def plan(algo="grpo", budget=3, **settings):
+    return make_plan(
+        algo, "math-nano", budget=budget, settings={**QUICK, **settings}, protocol=PROTOCOL,
+        device="cpu", threads=1,
+    )  # fmt: skip
+
+
+def test_some_prompts_are_numbered_anew():
+    whole = batch([[1, 0], [1, 1], [0, 1]])
+    part = some_prompts(whole, torch.tensor([True, False, True]), 5)
+    assert part.group.tolist() == [0, 0, 1, 1]
+    assert part.reward.tolist() == [1, 0, 0, 1]
+    assert part.prompts == (whole.prompts[0], whole.prompts[2])
+    assert len(some_prompts(whole, torch.tensor([True, True, True]), 1)) == 2
+
+
+def test_joined_batches_keep_their_rows():
+    first, second = batch([[1, 0], [0, 0]]), batch([[1, 1, 0]], length=5)
+    both = joined([first, second])
+    assert both.group.tolist() == [0, 0, 1, 1, 2, 2, 2]
+    assert both.tokens.shape == (7, 5)
+    assert both.reward.tolist() == [1, 0, 0, 0, 1, 1, 0]
+    assert both.mask[:4, 3:].sum() == 0 and len(both.prompts) == 3
+
+
+def test_what_is_logged_of_a_batch():
+    out = describe(batch([[1, 1], [0, 0], [1, 0], [0, 0]]))
+    wanted = {"pass@1": 3 / 8, "pass@k": 0.5, "all_right": 0.25, "all_wrong": 0.5,
+              "same_reward": 0.75}  # fmt: skip
+    assert {name: float(out[name]) for name in wanted} == pytest.approx(wanted)
+
+
+def test_a_dead_engine_is_built_anew_once():
+    calls = []
+
+    def ask():
+        calls.append("ask")
+        if len(calls) < 3:
+            raise EngineError("gone")
+        return "rollout"
+
+    assert retried(ask, lambda: calls.append("restart")) == "rollout"
+    assert calls == ["ask", "restart", "ask"]
+    calls.clear()
+
+    def never():
+        raise EngineError("gone")
+
+    with pytest.raises(EngineError):
+        retried(never, lambda: calls.append("restart"))
+    assert calls == ["restart"]
+
+
+def test_an_engine_that_stays_dead_fails_the_run_which_then_resumes(tmp_path, monkeypatch):
+    from pgbench.rollout.engines.transformers import TransformersEngine
+
+    whole = Run(plan(), tmp_path / "whole").go()
+    write, count = TransformersEngine.generate, [0]
+
+    def dies(self, *args):
+        count[0] += 1
+        if count[0] > 2:
+            raise EngineError("out of memory")
+        return write(self, *args)
+
+    work = Run(plan(), tmp_path / "dead", save_every=0)
+    with monkeypatch.context() as patch:
+        patch.setattr(TransformersEngine, "generate", dies)
+        with pytest.raises(EngineError):
+            work.go()
+    assert pgbench.load(work.folder).record["status"] == "failed"
+    record = Run(plan(), tmp_path / "dead").go()
+    assert record["status"] == "finished"
+    assert record["result"]["checksum"] == whole["result"]["checksum"]
+
+
+def test_every_round_is_a_step_and_its_responses_are_counted(tmp_path):
+    _, env, loop = build(plan("dapo", budget=5, max_rounds=3))
+    steps = [loop.steps for _ in loop.phases()]
+    assert steps[-1] == loop.steps == 5 and len(steps) < 5
+    assert loop.counts["samples"] == 5 * 6 * 4
+    env.close()
+
+
+def test_remax_counts_greedy_responses(tmp_path):
+    _, env, loop = build(plan("remax", budget=2, group=1))
+    list(loop.phases())
+    assert loop.counts["samples"] == 2 * 6 * 2
+    env.close()
+
+
+def test_equal_seeds_meet_equal_prompts():
+    texts = []
+    for algo in ("grpo", "rloo", "bnpo"):
+        _, env, loop = build(plan(algo))
+        texts.append([task.id for task in loop.algorithm.choose(env, 50, loop.rng)])
+        env.close()
+    assert texts[0] == texts[1] == texts[2]
+
+
+def test_what_the_environment_says_is_not_the_policys(tmp_path):
+    _, env, loop = build(plan("grpo", turns=2))
+    got = loop.round()
+    assert bool((got.mask <= got.valid).all())
+    said = (got.valid & (got.mask == 0)).sum(-1)
+    # Whoever was wrong was told so, and answered again.
+    assert bool(((said > 0) | got.correct).all()) and bool((said > 0).any())
+    assert float(got.rollout_logp[got.mask == 0].abs().sum()) == 0
+    loop.algorithm.update(got)
+    env.close()
+
+
+def test_a_prompt_that_the_model_cannot_read_is_refused():
+    _, env, loop = build(plan("grpo", max_tokens=400))
+    with pytest.raises(
+        PgbenchError, match=r"exceeds the 256 that .* reads; lower --set max_tokens"
+    ):
+        loop.round()
+    env.close()
+
+
+def test_the_gradient_norms_spread():
+    _, env, loop = build(plan())
+    loop.norms = [1.0, 3.0] * 10 + [2.0] * 20 + [9.0]
+    assert loop.summary()["grad_norm_cv"] == pytest.approx(0.5 * (20 / 19) ** 0.5 / 2)
+    env.close()
+
+
+@pytest.mark.slow
+def test_grpo_learns(tmp_path):
+    """The nano model's pass@1 rises by five points at least: three standard errors."""
+    record = Run(make_plan("grpo", "math-nano", budget=150, device="cpu", threads=1), tmp_path).go()
+    _, env, loop = build(make_plan("grpo", "math-nano", budget=1, device="cpu", threads=1))
+    before = pgbench.evaluate(loop.policy, "math-nano", 512).mean
+    env.close()
+    assert record["result"]["score"] > before + 0.05

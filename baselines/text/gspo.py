@@ -9,8 +9,7 @@ Both forms have one value and one gradient, A_i s_i / l_i sum_t grad log pi(o_it
 tokens of a response share A_i.
 
 Departures from the paper: one optimiser step a batch by default (paper: 4 minibatches), for which
-s is 1 and the clip has no effect, as for all of this family; eps as in grpo.py; no KL term, which
-the paper's objective has no need of either.
+s is 1 and the clip has no effect, as for all of this family; eps as in grpo.py; no KL term.
 """
 
 from __future__ import annotations

@@ -108,8 +108,8 @@ def test_delimiters_change_no_verdict(strict):
 def test_equality_of_expressions_is_symmetric(strict):
     groups = ("expressions", "near misses", "matrices", "exact values", "lists are", "spelling")
     pairs = [(a, g, k, w) for g, a, k, w in PAIRS if w.startswith(groups) and k != "lenient"]
-    # A chain, a list and what cannot be read mean something else as gold.
-    pairs = [p for p in pairs if check_gold(p[0]) is None]
+    # A chain, a list, `100,200` and what cannot be read mean something else as gold.
+    pairs = [p for p in pairs if "," not in p[0] and check_gold(p[0]) is None]
     pairs = [p for p in pairs if read(p[0]).kind in ("number", "leaf", "matrix")]
     assert len(pairs) > 80
     assert wrong(strict, pairs, [kind == "yes" for _, _, kind, _ in pairs]) == []

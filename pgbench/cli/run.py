@@ -173,23 +173,24 @@ def evaluate(
     from pgbench.video import film, writers
 
     loaded = load(folder)
+    policy: Any = loaded.policy
     if video:
         writers(video)  # what is missing is said before the work, not after it
-    if hasattr(loaded.policy, "answer"):
+    if hasattr(policy, "answer"):
         from pgbench.lm.evaluation import report
 
         if video:
             raise PgbenchError("a language model cannot be filmed; leave out --video")
         count = episodes or len(loaded.record["result"]["final"])
-        text, data = report(loaded.policy, loaded.env, count, seed, samples, temperature)
+        text, data = report(policy, loaded.env, count, seed, samples, temperature)
         typer.echo(json.dumps(data) if as_json else text)
         if save:
-            loaded.policy.save(save)
+            policy.save(save)
             typer.echo(f"{save}: the model, for transformers and vLLM", err=as_json)
         return
     if save:
         raise PgbenchError(f"--save is for language models; {folder}/policy.pt holds this policy")
-    result = run_episodes(loaded.policy, loaded.env, episodes or 20, seed, loaded.env_kwargs)
+    result = run_episodes(policy, loaded.env, episodes or 20, seed, loaded.env_kwargs)
     low, high = t_interval(result.returns)
     if as_json:
         typer.echo(json.dumps({"returns": result.returns, "lengths": result.lengths}))
@@ -199,5 +200,5 @@ def evaluate(
             f"[{low:,.1f}, {high:,.1f}] over {len(result.returns)} episodes"
         )
     if video:
-        frames = film(loaded.policy, loaded.env, video, seed, loaded.env_kwargs)
+        frames = film(policy, loaded.env, video, seed, loaded.env_kwargs)
         typer.echo(f"{video}: {frames} frames", err=as_json)

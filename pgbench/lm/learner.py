@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -21,12 +21,9 @@ from pgbench.batches import TokenGroups
 from pgbench.config import option
 from pgbench.ops.groups import (
     Totals,
-    aggregate,
     k3,
     log_ratio,
     masked_mean,
-    masked_mean_rows,
-    per_token,
     unit_rms,
 )
 from pgbench.optim import adamw_, with_adam
@@ -35,6 +32,7 @@ from pgbench.tasks import Task, plain_prompt
 
 from .model import LanguageModel, Looked
 from .packing import Packed, micro_batches, pack, sequences
+from .rows import Rows, Seen
 from .sources import find_model, weights_digest
 
 
@@ -88,54 +86,6 @@ class GroupConfig:
                 raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p must be in (0, 1], not {self.top_p}")
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What the policy of the rollout says of a batch, (N, T) each; None where nobody asked."""
-
-    old: Tensor | None = None  # log-probabilities
-    ref: Tensor | None = None  # those of the frozen reference
-    entropy: Tensor | None = None
-    value: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class Rows:
-    """The rows (n of them) of a micro-batch: what `loss` gets besides log-probabilities."""
-
-    mask: Tensor  # (n, T) float
-    group: Tensor  # (n,)
-    reward: Tensor  # (n,)
-    finished: Tensor  # (n,) bool
-    old: Tensor | None  # (n, T); None in the first step on a batch: the policy itself
-    ref: Tensor | None  # (n, T)
-    entropy: Tensor  # (n, T) of the present policy, without gradient
-    totals: Totals  # denominators of the whole minibatch
-    extra: dict[str, Tensor] = field(default_factory=dict)  # what `prepare` returned
-    value: Tensor | None = None  # (n, T) with gradient, where there is a value head
-    importance: Tensor | None = None  # (n, T) truncated weights of the engine's mismatch
-
-    def __getitem__(self, name: str) -> Tensor:
-        return self.extra[name]
-
-    @property
-    def adv(self) -> Tensor:
-        """Advantages, one a token (n, T)."""
-        return per_token(self.extra["adv"], self.mask)
-
-    def total(self, loss: Tensor, form: str = "token-mean") -> Tensor:
-        """Token losses (n, T) as a scalar by `aggregate`, or row losses (n,) as their mean."""
-        if loss.dim() == 1:
-            if self.importance is not None:
-                loss = loss * masked_mean_rows(self.importance, self.mask)
-            return loss.sum() / self.totals.rows
-        weighted = loss if self.importance is None else self.importance * loss
-        return aggregate(weighted, self.mask, form, self.totals)
-
-    def ratio(self, logp: Tensor) -> Tensor:
-        """log(pi_theta / pi_old), (n, T); zero, but with its gradient, in the first step."""
-        return log_ratio(logp, logp.detach() if self.old is None else self.old)
 
 
 class GroupAlgorithm(Algorithm):
@@ -348,7 +298,7 @@ class GroupAlgorithm(Algorithm):
         for rows, look in self._looks(batch, index):
             part = self.rows(batch, rows, look, totals, seen, extra, first)
             loss, metrics = self.loss(look.logp, part)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             tokens += look.packed.tokens
             weight = float(batch.mask[rows].sum())
             whole += weight

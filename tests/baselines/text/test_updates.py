@@ -10,7 +10,7 @@ from pgbench.baselines.text.bnpo import bnpo_advantage
 from pgbench.baselines.text.rloo import rloo_advantage
 from pgbench.config import build
 from pgbench.errors import PgbenchError
-from pgbench.lm.learner import Seen
+from pgbench.lm.rows import Seen
 from pgbench.ops.groups import whiten
 from pgbench.registry import ALGOS, resolve
 

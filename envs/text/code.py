@@ -48,6 +48,7 @@ class Code(DatasetEnv):
     skip_bad: leave out rows that make no problem; by default they are an error that names them.
     chat: a conversation for a chat model. instruction: a text to go before every problem.
     max_tokens: what a completion may take by default. workers: processes that run code.
+    seconds: how long the code of a completion may run; a solution of MBPP takes more than 2.
 
     The demonstration is the data set's solution, where it has one. With turns > 1 the next prompt
     says what went wrong (an error's name, never an expected output), and is the function's
@@ -59,13 +60,13 @@ class Code(DatasetEnv):
     def __init__(
         self, num_envs: int = 1, *, source: str = "", test_source: str = "", config: str = "",
         share: bool = False, skip_bad: bool = False, chat: bool = False, instruction: str = "",
-        max_tokens: int = 512, workers: int = 2, name: str = "code", turns: int = 1,
-        split: str = "train",
+        max_tokens: int = 512, workers: int = 2, seconds: float = 10.0, name: str = "code",
+        turns: int = 1, split: str = "train",
     ) -> None:  # fmt: skip
         super().__init__(num_envs, turns, split)
         self.name, self.chat, self.instruction = name, chat, instruction
         self.max_tokens = max_tokens
-        self._judge = CodeJudge(workers, share)
+        self._judge = CodeJudge(workers, share, seconds)
         train, test = (_carried() if s == HUMANEVAL else s for s in (source, test_source))
         self.load(train, test, _item, config=config, skip_bad=skip_bad, part=_part)
         kinds = {item.level for items in self.items.values() for item in items}
@@ -134,8 +135,7 @@ def _item(row: Row) -> Item:
 
 def _humaneval(fields: dict[str, Any]) -> Item:
     entry, head = fields["entry_point"], fields["prompt"]
-    tests = f"{fields['test']}\n\ncheck({entry})\n"
-    extra = {"tests": tests, "entry": entry, "head": head}
+    extra = {"tests": fields["test"], "entry": entry, "function": entry, "head": head}
     return Item(head, level="humaneval", demonstration=fields["canonical_solution"], extra=extra)
 
 
@@ -165,7 +165,7 @@ def _apps(fields: dict[str, Any]) -> Item:
         pairs = zip(inputs, outputs, strict=True)
         lines = [f"assert {entry}(*{given!r}) == {wanted!r}" for given, wanted in pairs]
         text = f"{fields['question']}\nWrite a function {entry}.\n"
-        extra: dict[str, Any] = {"tests": "\n".join(lines), "entry": entry}
+        extra: dict[str, Any] = {"tests": "\n".join(lines), "function": entry}
     else:
         text = fields["question"] + INPUT
         extra = {"cases": tuple(zip(map(_stdio, inputs), map(_stdio, outputs), strict=True))}

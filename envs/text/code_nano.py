@@ -169,7 +169,7 @@ class CodeNano(TextEnv):
         tests = "\n".join(f"assert f({value!r}) == {function(value)!r}" for value in inputs)
         return Task(
             f"{NAME}/{split}/{index}", plain_prompt(text), expression, level, f" {expression}",
-            extra={"tests": tests, "entry": "f", "head": text},
+            extra={"tests": tests, "function": "f", "head": text},
         )  # fmt: skip
 
     def verify(self, tasks: Sequence[Task], completions: Sequence[str]) -> list[Verdict]:

@@ -7,24 +7,30 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from pgbench.errors import PgbenchError
 from pgbench.tasks import Message, Task, Verdict
 
 if TYPE_CHECKING:
     from pgbench.verify.code import CodeVerifier
 
 
-def program(head: str, entry: str, said: str) -> str:
+UNREAD = ("no code", "syntax")  # what a completion is that holds no Python
+
+
+def program(head: str, function: str, said: str) -> str:
     """The source that a completion means: its code block or itself, after `head` where it goes on.
 
-    `head` is the beginning of a function that the prompt ends with, if it does. A completion that
-    defines `entry` by itself follows it too: what `head` imports stays there.
+    `head` is the beginning of a function that the prompt ends with, if it does. What is not
+    indented and defines `function` by itself follows it too: what `head` imports stays there.
     """
     from pgbench.verify.code import extract_code
 
     code = extract_code(said) if "```" in said else None
     whole = said if code is None else code
-    if entry and re.search(rf"^(?:def|class)\s+{re.escape(entry)}\b", whole, re.MULTILINE):
-        return f"{head}\n\n{whole}\n" if head else whole
+    defined = rf"^(?:async\s+def|def|class)\s+{re.escape(function)}\b"
+    goes_on = whole.lstrip("\r\n")[:1].isspace()
+    if head and not goes_on and re.search(defined, whole, re.MULTILINE):
+        return f"{head}\n\n{whole}\n"
     return head + whole
 
 
@@ -43,22 +49,25 @@ def again(message: Message | None, task: Task, chat: bool = False) -> Message | 
 class CodeJudge:
     """A `CodeVerifier` that is made on first use; threads may share it.
 
-    A task's `extra` has what a `Problem` takes (tests, entry, cases, setup) and `head`.
+    A task's `extra` has what a `Problem` takes (tests, entry, cases, setup), and what `program`
+    does (head, function).
     """
 
-    def __init__(self, workers: int = 2, share: bool = False) -> None:
-        self.workers, self.share = workers, share
+    def __init__(self, workers: int = 2, share: bool = False, seconds: float = 2.0) -> None:
+        if not seconds > 0:
+            raise PgbenchError(f"seconds must be above 0, not {seconds}")
+        self.workers, self.share, self.seconds = workers, share, seconds
         self._verifier: CodeVerifier | None = None
         self._lock = threading.Lock()
 
     @property
     def verifier(self) -> CodeVerifier:
         """The verifier itself."""
-        from pgbench.verify.code import CodeVerifier
+        from pgbench.verify.code import CodeVerifier, Limits
 
         with self._lock:
             if self._verifier is None:
-                self._verifier = CodeVerifier(workers=self.workers)
+                self._verifier = CodeVerifier(self.workers, Limits(seconds=self.seconds))
             return self._verifier
 
     def verdicts(self, tasks: Sequence[Task], completions: Sequence[str]) -> list[Verdict]:
@@ -68,12 +77,13 @@ class CodeJudge:
         items = []
         for task, said in zip(tasks, completions, strict=True):
             parts = dict(task.extra)
-            source = program(parts.pop("head", ""), parts.get("entry", ""), said)
+            source = program(parts.pop("head", ""), parts.pop("function", ""), said)
             items.append((Problem(**parts), source))
         return [
             Verdict(
                 found.share if self.share else float(found.passed), found.passed,
-                {"accuracy": float(found.passed)}, found.how,
+                {"accuracy": float(found.passed), "format": float(found.how not in UNREAD)},
+                found.how,
                 timed_out=found.how == "timeout", feedback=found.feedback,
             )
             for found in self.verifier.judge(items)
@@ -81,8 +91,8 @@ class CodeJudge:
 
     @property
     def version(self) -> str:
-        """The verifier's version."""
-        return self.verifier.version
+        """The verifier's version, and how long code may run."""
+        return f"{self.verifier.version}, {self.seconds:g} s"
 
     def close(self) -> None:
         """End the verifier's processes."""

@@ -9,10 +9,12 @@ from __future__ import annotations
 import contextlib
 import copy
 import importlib.util
+import logging
 import os
 import random
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
@@ -29,6 +31,7 @@ TOLERANCE = {"float32": 1e-3, "bfloat16": 0.2}  # of log-probabilities, in nats
 CACHE_BYTES = 2**30  # for keys and values, on the CPU
 MEMORY = 0.35  # share of a GPU's memory, weights and cache; training needs the rest
 ROWS = 256  # responses written at a time
+READ = 4096  # tokens of prompts read at a time, on the CPU
 ENVIRONMENT = {
     # The engine in a process of its own is slower and cannot be handed tensors.
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
@@ -59,8 +62,8 @@ class VllmEngine:
             if isinstance(error, PgbenchError):
                 raise
             raise PgbenchError(
-                f"vLLM cannot run {model.path.name}: {_line(error)}; take another model or "
-                "--set engine=transformers"
+                f"vLLM cannot run {model.path.name}: {_line(error)}; take --set engine=transformers"
+                ", or see docs/models.md for what it runs"
             ) from error
 
     def _build(self, memory: float) -> Any:
@@ -76,9 +79,17 @@ class VllmEngine:
                 enforce_eager=on_cpu,  # compiling takes minutes there and gains little
                 max_model_len=-1,  # the model's, or as much of it as memory allows
                 max_num_seqs=ROWS, logprobs_mode="processed_logprobs", disable_log_stats=True,
-                gpu_memory_utilization=memory,
-                kv_cache_memory_bytes=CACHE_BYTES if on_cpu else None,
+                gpu_memory_utilization=memory, **(self._on_cpu() if on_cpu else {}),
             )  # fmt: skip
+
+    def _on_cpu(self) -> dict[str, Any]:
+        return {
+            "kv_cache_memory_bytes": CACHE_BYTES,
+            # After a part of a prompt vLLM turns a row's generator back, which those of a CPU
+            # cannot do: prompts are read whole.
+            "enable_chunked_prefill": False,
+            "max_num_batched_tokens": max(READ, self.model.context),
+        }
 
     def generate(
         self, prompts: Sequence[Sequence[int]], count: int, sampling: Sampling, seed: int
@@ -96,7 +107,7 @@ class VllmEngine:
                 max_tokens=sampling.max_tokens, seed=row, logprobs=0 if draws else None,
                 stop=list(sampling.stop), include_stop_str_in_output=True,
                 detokenize=bool(sampling.stop), skip_special_tokens=False,
-                stop_token_ids=sorted(self.model.ends),
+                ignore_eos=True, stop_token_ids=sorted(self.model.ends),
             )
             for row in seeds
         ]  # fmt: skip
@@ -190,7 +201,8 @@ def _logps(out: Any) -> Tensor:
 
 
 def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return line.removeprefix("vLLM: ")
 
 
 def _import(device: torch.device) -> Any:
@@ -204,6 +216,7 @@ def _import(device: torch.device) -> Any:
             "see docs/models.md)"
         )
     os.environ.update(ENVIRONMENT)
+    logging.getLogger("vllm").setLevel(logging.ERROR)
     try:
         with _untouched():
             import vllm
@@ -224,15 +237,16 @@ def _import(device: torch.device) -> Any:
 def _untouched() -> Iterator[None]:
     """Keep from the run what vLLM does to its process.
 
-    It seeds and uses the global random generators, forbids to set the number of threads, and its
-    libraries write to the standard output.
+    It seeds and uses the global random generators, forbids to set the number of threads, warns of
+    its own code, and its libraries write to the standard output.
     """
     threads, count, state = torch.set_num_threads, torch.get_num_threads(), random.getstate()
     sys.stdout.flush()
     output = os.dup(1)
     os.dup2(2, 1)
     try:
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             yield
     finally:
         os.dup2(output, 1)

@@ -1,0 +1,91 @@
+"""A control group of one's own, where the machine lets us make one: a hard limit of memory.
+
+Version 2 needs a delegated subtree (root, or systemd's user session); version 1 needs root.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import time
+from pathlib import Path
+
+PREFIX = "pgbench-code-"
+_serial = itertools.count()
+
+
+def _places() -> list[tuple[Path, str]]:
+    """(a group in which ours might be made, the name of its limit), the likeliest first."""
+    try:
+        rows = [
+            row.split(":", 2) for row in Path("/proc/self/cgroup").read_text().split("\n") if row
+        ]
+        mounts = [row.split() for row in Path("/proc/self/mounts").read_text().split("\n") if row]
+    except OSError:
+        return []
+    found = []
+    for _, controllers, own in rows:
+        old = "memory" in controllers.split(",")
+        if controllers and not old:
+            continue
+        for _, point, kind, options, *_ in mounts:
+            if old and kind == "cgroup" and "memory" in options.split(","):
+                found.append((Path(point + own), "memory.limit_in_bytes"))
+                found.append((Path(point), "memory.limit_in_bytes"))
+            elif not old and kind == "cgroup2":
+                # A group with processes cannot have a limited child, so the one above, too.
+                group = Path(point + own)
+                found += [(group, "memory.max"), (group.parent, "memory.max")]
+    return found
+
+
+class Group:
+    """A control group that holds one sandbox; `procs` is the file that takes process ids."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.procs = path / "cgroup.procs"
+
+    def close(self) -> None:
+        """Remove the group once its processes are gone; an empty one costs nothing."""
+        for _ in range(50):
+            try:
+                self.path.rmdir()
+                return
+            except FileNotFoundError:
+                return
+            except OSError:
+                time.sleep(0.01)
+
+
+def make(memory: int) -> Group | None:
+    """A group limited to `memory` bytes (and no swap), or None where none can be made."""
+    for parent, name in _places():
+        path = parent / f"{PREFIX}{os.getpid()}-{next(_serial)}"
+        try:
+            _sweep(parent)
+            path.mkdir()
+        except OSError:
+            continue
+        try:
+            (path / name).write_text(str(memory))
+            (path / "cgroup.procs").read_text()
+        except OSError:
+            with contextlib.suppress(OSError):
+                path.rmdir()
+            continue
+        swap = "memory.swap.max" if name == "memory.max" else "memory.memsw.limit_in_bytes"
+        with contextlib.suppress(OSError):
+            (path / swap).write_text("0" if name == "memory.max" else str(memory))
+        return Group(path)
+    return None
+
+
+def _sweep(parent: Path) -> None:
+    """Remove the groups of processes that were killed before they could."""
+    for path in parent.glob(f"{PREFIX}*"):
+        owner = path.name.removeprefix(PREFIX).partition("-")[0]
+        if owner.isdigit() and not Path("/proc", owner).exists():
+            with contextlib.suppress(OSError):
+                path.rmdir()

@@ -56,6 +56,8 @@ def examine(runs: Path) -> Iterator[Finding]:
     yield from _folder(runs)
     yield _compiler()
     yield _video()
+    yield _text()
+    yield _guarded("code sandbox", _sandbox)
     yield _guarded("devices", _devices)
     yield _rendering()
 
@@ -140,6 +142,26 @@ def _video() -> Finding:
         advice = "for films: pip install 'pgbench[video]'"
         return Finding("warn", "video", f"{', '.join(missing)} not installed", advice)
     return Finding("ok", "video", "imageio and ffmpeg are there")
+
+
+def _sandbox() -> Finding:
+    from pgbench.verify.sandbox import BACKENDS, reason_against
+
+    reasons = {name: reason_against(name) for name in BACKENDS[:2]}
+    fit = [name for name, reason in reasons.items() if not reason]
+    if fit:
+        return Finding("ok", "code sandbox", f"{' and '.join(fit)} can fence submissions in")
+    advice = "to judge code: apt-get install bubblewrap, or allow user namespaces"
+    return Finding("warn", "code sandbox", "; ".join(map(str, reasons.values())), advice)
+
+
+def _text() -> Finding:
+    names = ("transformers", "tokenizers", "math_verify", "reasoning_gym")
+    missing = [name for name in names if importlib.util.find_spec(name) is None]
+    if missing:
+        advice = "for language models: pip install 'pgbench[text]'"
+        return Finding("warn", "text", f"{', '.join(missing)} not installed", advice)
+    return Finding("ok", "text", f"transformers {importlib.metadata.version('transformers')}")
 
 
 def _devices() -> Finding:

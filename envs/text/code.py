@@ -48,7 +48,7 @@ class Code(DatasetEnv):
     skip_bad: leave out rows that make no problem; by default they are an error that names them.
     chat: a conversation for a chat model. instruction: a text to go before every problem.
     max_tokens: what a completion may take by default. workers: processes that run code.
-    seconds: how long the code of a completion may run; a solution of MBPP takes more than 2.
+    seconds: how long the code of a completion may run; one solution of MBPP takes seconds.
 
     The demonstration is the data set's solution, where it has one. With turns > 1 the next prompt
     says what went wrong (an error's name, never an expected output), and is the function's

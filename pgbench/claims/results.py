@@ -180,6 +180,7 @@ def weigh(check: Check, evidence: Evidence) -> Result:
         "budget": check.track.budget,
         "seeds": check.track.seeds,
         "kind": check.kind,
+        "diagnostic": check.diagnostic,
         "a": check.a,
         "b": check.b,
         "at_least": check.at_least,
@@ -302,7 +303,9 @@ class _Task:
         row, values = self.rows[side], list(self.scores[side].values())
         mean = row["mean"] if row else None
         if self.check.diagnostic and values:
-            mean = sum(values) / len(values)
+            from pgbench.statistics import t_interval
+
+            mean = _finite([sum(values) / len(values), *t_interval(values)])
         return {"mean": mean, **self.runs[side]}
 
 

@@ -181,7 +181,8 @@ def explain(
     algos, envs = _named(name)
     parts = []
     if len(algos) > 1:
-        families = " and ".join(spec.family for spec in algos)
+        *most, last = [spec.family for spec in algos]
+        families = f"{', '.join(most)} and {last}"
         parts.append(f"{name} is there for {len(algos)} families: {families}.")
     parts += [algo_page(spec, name) for spec in algos]
     for env in envs:

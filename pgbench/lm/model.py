@@ -17,10 +17,13 @@ import torch
 from torch import Tensor
 
 from pgbench.errors import PgbenchError
+from pgbench.ops.matmul import fast_matmul
 from pgbench.tasks import Message
 
 from .logprobs import token_logp
 from .packing import Packed
+
+WIDE = 256  # hidden states from this size on have matrices that `fast_matmul` is for
 
 
 @dataclass(frozen=True)
@@ -118,10 +121,15 @@ class LanguageModel:
             for p, part in zip(self.parameters, self._views(self.theta), strict=True):
                 p.data = part
 
+    def arithmetic(self) -> contextlib.AbstractContextManager[None]:
+        """A block for this model's matrix products, forward and backward: fast where it is wide."""
+        return fast_matmul(self.device) if self.width >= WIDE else contextlib.nullcontext()
+
     def look(self, packed: Packed, temperature: float = 1.0) -> Looked:
         """Log-probabilities and entropies of the rows of `packed`, with gradient if enabled."""
         half = self.dtype != "float32"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+        autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=half)
+        with self.arithmetic(), autocast:
             hidden = self.decoder(
                 input_ids=packed.ids,
                 attention_mask=packed.allowed,
@@ -130,7 +138,8 @@ class LanguageModel:
             ).last_hidden_state
             chosen = hidden.flatten(0, 1)[packed.where]
         head = self.head.to(chosen.dtype)
-        logp, entropy = token_logp(chosen, head, packed.target, temperature, self.cap)
+        with self.arithmetic():
+            logp, entropy = token_logp(chosen, head, packed.target, temperature, self.cap)
         return Looked(packed.unpack(logp), packed.unpack(entropy), chosen, packed)
 
     def encode(self, messages: tuple[Message, ...], chat: bool) -> list[int]:

@@ -81,37 +81,39 @@ def pack(
     `tokens` (n, T) and `lengths` hold the responses, `mask` (n, T) says which of their tokens are
     to be predicted. `left` puts the padding before the sequences instead of after them.
     """
-    built = []
-    for rows in plan:
-        prompt = list(prompts[group[rows[0]]])
-        ids, positions, segment = prompt, list(range(len(prompt))), [PROMPT] * len(prompt)
-        spots = []
+    sizes = [len(prompts[group[rows[0]]]) + sum(lengths[row] for row in rows) for rows in plan]
+    length = max(sizes)
+    ids, begin, end = [], [], []  # of each sequence: its prompt, padded; where the prompt lies
+    order, of, first = [], [], []  # of each row: itself, its sequence, its first token's flat index
+    for s, (rows, size) in enumerate(zip(plan, sizes, strict=True)):
+        prompt = prompts[group[rows[0]]]
+        begin.append(length - size if left else 0)
+        end.append(begin[-1] + len(prompt))
+        ids.append([0] * begin[-1] + list(prompt) + [0] * (length - end[-1]))
+        at = s * length + end[-1]
         for row in rows:
-            n = lengths[row]
-            spots.append((row, len(ids)))
-            ids = ids + tokens[row, :n].tolist()
-            positions = positions + list(range(len(prompt), len(prompt) + n))
-            segment = segment + [row] * n
-        built.append((ids, positions, segment, spots, len(prompt)))
-    length = max(len(b[0]) for b in built)
-    ids_t = torch.zeros(len(built), length, dtype=torch.long)
-    pos_t, seg_t = torch.zeros_like(ids_t), torch.full_like(ids_t, PAD)
-    where, row_of, step_of = [], [], []
-    chosen = mask > 0
-    for s, (ids, positions, segment, spots, base) in enumerate(built):
-        shift = length - len(ids) if left else 0
-        part = slice(shift, shift + len(ids))
-        ids_t[s, part] = torch.tensor(ids)
-        pos_t[s, part] = torch.tensor(positions)
-        seg_t[s, part] = torch.tensor(segment)
-        for row, start in spots:
-            steps = chosen[row, : lengths[row]].nonzero().squeeze(-1)
-            # The first token is predicted by the prompt's last one, the others by their forerunner.
-            before = torch.where(steps > 0, start + steps - 1, torch.full_like(steps, base - 1))
-            where.append(s * length + shift + before)
-            row_of.append(torch.full_like(steps, row))
-            step_of.append(steps)
-    row_t, step_t = torch.cat(row_of), torch.cat(step_of)
+            order.append(row)
+            of.append(s)
+            first.append(at)
+            at += lengths[row]
+    begin_t, end_t, order_t, of_t, first_t = map(torch.tensor, (begin, end, order, of, first))
+    place = torch.arange(length)
+    in_prompt = (place >= begin_t[:, None]) & (place < end_t[:, None])
+    ids_t = torch.tensor(ids)
+    pos_t = torch.where(in_prompt, place - begin_t[:, None], 0)
+    seg_t = torch.where(in_prompt, PROMPT, PAD)
+    # The responses, all at once.
+    step = torch.arange(tokens.shape[1])
+    held = step < torch.tensor([lengths[row] for row in order])[:, None]
+    spot = (first_t[:, None] + step)[held]
+    ids_t.view(-1)[spot] = tokens[order_t][held]
+    pos_t.view(-1)[spot] = ((end_t - begin_t)[of_t, None] + step)[held]
+    seg_t.view(-1)[spot] = order_t[:, None].expand_as(held)[held]
+    r, step_t = (held & (mask[order_t] > 0)).nonzero(as_tuple=True)
+    row_t = order_t[r]
+    # The first token is predicted by the prompt's last one, the others by their forerunner.
+    prompt_last = of_t[r] * length + end_t[of_t[r]] - 1
+    where = torch.where(step_t > 0, first_t[r] + step_t - 1, prompt_last)
     seg = seg_t.to(device)
     causal = torch.ones(length, length, dtype=torch.bool, device=device).tril()
     same = (seg[:, None, :] == PROMPT) | (seg[:, None, :] == seg[:, :, None])
@@ -119,7 +121,7 @@ def pack(
         ids=ids_t.to(device),
         positions=pos_t.to(device),
         allowed=(causal & same)[:, None],
-        where=torch.cat(where).to(device),
+        where=where.to(device),
         target=tokens[row_t, step_t].to(device),
         row=row_t.to(device),
         step=step_t.to(device),

@@ -98,9 +98,9 @@ def die_with_parent() -> None:
     _check(_libc.prctl(PR_SET_PDEATHSIG, 9, 0, 0, 0), "prctl")
 
 
-def not_dumpable() -> None:
-    """No core dump, no look into this process through /proc. Raises: OSError."""
-    _check(_libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0), "prctl")
+def dumpable(yes: bool) -> None:
+    """Whether core dumps, and looks into this process by /proc, are allowed. Raises: OSError."""
+    _check(_libc.prctl(PR_SET_DUMPABLE, int(yes), 0, 0, 0), "prctl")
 
 
 def drop_capabilities() -> None:

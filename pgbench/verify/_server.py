@@ -47,6 +47,7 @@ class Facts(NamedTuple):
     seccomp: bytes | None
     landlock: int
     base_memory: int  # bytes of address space of the bare server
+    own: frozenset[str]  # processes of the sandbox that are there without a case
 
 
 def enter_namespaces() -> None:
@@ -76,7 +77,8 @@ def enter_namespaces() -> None:
     os.read(go[0], 1)
     os.setresgid(UID, UID, UID)
     os.setresuid(UID, UID, UID)
-    _kernel.die_with_parent()  # a change of uid forgets it
+    _kernel.dumpable(True)  # a change of uid forgets both; without it /proc/self is not ours
+    _kernel.die_with_parent()
     child = os.fork()
     if child:  # the first process in a namespace is its `init`
         os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) & 0xFF)
@@ -95,6 +97,7 @@ def find_facts(isolate: bool) -> Facts:
     for name in WARM:
         importlib.import_module(name)
     _subject.like_a_terminal_session()
+    _subject.quiet()
     seccomp = _kernel.seccomp_filter() if isolate else None
     landlock = _kernel.landlock_version() if isolate else 0
     own_pids = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC) if isolate else -1
@@ -104,13 +107,18 @@ def find_facts(isolate: bool) -> Facts:
     sys.path.pop(0)  # where this file lies
     gc.collect()
     gc.freeze()  # or the children's collections would copy the server's pages
-    return Facts(isolate, own_pids, seccomp, landlock, base)
+    own = frozenset(_pids()) if isolate else frozenset[str]()
+    return Facts(isolate, own_pids, seccomp, landlock, base, own)
 
 
 def fence(facts: Facts, order: dict[str, Any]) -> None:
-    """Close the fence around this process, for good: files, limits, privileges, system calls."""
+    """Close the fence around this process, for good: files, limits, privileges, system calls.
+
+    A judge, whose code is ours, stays in the namespaces of its server and has nothing to write to.
+    """
     disk = order["disk_mib"] << 20
-    if facts.isolate:
+    own = facts.isolate and order["mode"] != "judge"
+    if own:
         _kernel.unshare(_kernel.NEWNS)
         flags = _kernel.MS_NOSUID | _kernel.MS_NODEV
         options = f"size={disk},nr_inodes=1024,mode=700,uid={UID},gid={UID}"
@@ -123,9 +131,9 @@ def fence(facts: Facts, order: dict[str, Any]) -> None:
     tasks = order["processes"] + (SERVERS if facts.isolate else 1 << 20)
     _kernel.limit(order["seconds"], memory, tasks, disk)
     if facts.isolate:
-        _kernel.not_dumpable()
+        _kernel.dumpable(False)
         _kernel.drop_capabilities()
-        if facts.landlock:
+        if facts.landlock and own:
             null = {os.devnull: 1 << 1 | 1 << 14}
             _kernel.apply_landlock(facts.landlock, {"/tmp": None, **null})
         if facts.seccomp:
@@ -151,14 +159,10 @@ def child(facts: Facts, order: dict[str, Any], fds: list[int]) -> int:
     os.setpgid(0, 0)  # else `kill(0)` would reach the server, whose process group it shares
     mode, limit = order["mode"], order["output_kib"] << 10
     if mode == "judge":
-        _subject.quiet()
+        gc.disable()  # it does not live long enough
         _place(fds, [5, FD_LINE, FD_RESULT])
-    elif mode == "serve":
-        _subject.quiet()
-        _place(fds, [4, FD_LINE])
     else:
-        null = os.open(os.devnull, os.O_RDWR)
-        _place([*fds, null], [4, FD_LINE, 0, 1, 2])
+        _place(fds, [4, FD_LINE] if mode == "serve" else [4, FD_LINE, 0, 1])
     line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=FD_LINE)
     if not facts.isolate:
         os.chdir(order["folder"])
@@ -193,7 +197,6 @@ def _pids() -> list[str]:
 
 def watch(facts: Facts, order: dict[str, Any], pid: int, control: socket.socket) -> dict[str, Any]:
     """Wait for a child's end, and bring it about at its deadline or over its limits."""
-    before = set(order.get("pids", ()))
     begun = time.monotonic()
     deadline, look = begun + order["seconds"], begun + FIRST_LOOK
     cause, status, told = "", 0, b""
@@ -206,7 +209,7 @@ def watch(facts: Facts, order: dict[str, Any], pid: int, control: socket.socket)
     while alive or not told:
         now = time.monotonic()
         if alive and now >= look and facts.isolate:
-            mine = [name for name in _pids() if name not in before]
+            mine = [name for name in _pids() if name not in facts.own]
             if _anonymous_memory(mine) > order["memory_mib"] << 20:
                 cause = cause or "memory"
             look = now + LOOK
@@ -214,7 +217,7 @@ def watch(facts: Facts, order: dict[str, Any], pid: int, control: socket.socket)
             cause = cause or "timeout"
         if alive and (cause or told == b"S"):
             cause = cause or "stopped"
-            _kill(facts, pid)
+            _kill(pid)
             status, alive = os.waitpid(pid, 0)[1], False
             if handle >= 0:
                 poller.unregister(handle)
@@ -224,12 +227,12 @@ def watch(facts: Facts, order: dict[str, Any], pid: int, control: socket.socket)
             if fd == control.fileno():
                 told = control.recv(1)
                 if not told:  # whoever wanted the answer is gone
-                    _kill(facts, pid)
+                    _kill(pid)
                     os._exit(0)
                 if told == b"W":
                     poller.unregister(control)
         if alive and os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
-            _kill(facts, pid)  # without a namespace its children would live on
+            _kill(pid)  # without a namespace its children would live on
             status, alive = os.waitpid(pid, 0)[1], False
             if handle >= 0:
                 poller.unregister(handle)
@@ -238,21 +241,20 @@ def watch(facts: Facts, order: dict[str, Any], pid: int, control: socket.socket)
     return {"cause": cause, "code": os.waitstatus_to_exitcode(status)}
 
 
-def _kill(facts: Facts, pid: int) -> None:
-    """End a child and, being `init` of a namespace, all that it started."""
+def _kill(pid: int) -> None:
+    """End a child and, being `init` of a namespace, all that it started; else its group."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-    if not facts.isolate:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(pid, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
 
 
 def case(facts: Facts, order: dict[str, Any], fds: list[int], control: socket.socket) -> None:
     """Fork a child for one order, watch it, say how it ended."""
-    if facts.isolate:
-        order["pids"] = _pids()
+    own = facts.isolate and order["mode"] != "judge"
+    if own:
         _kernel.unshare(_kernel.NEWPID)
-    else:
+    elif not facts.isolate:
         order["folder"] = tempfile.mkdtemp(prefix="pgbench-case-")
     pid = os.fork()
     if pid == 0:
@@ -264,7 +266,7 @@ def case(facts: Facts, order: dict[str, Any], fds: list[int], control: socket.so
             status = 1
         finally:
             os._exit(status)
-    if facts.isolate:
+    if own:
         _kernel.setns(facts.own_pids, _kernel.NEWPID)
     for fd in fds:
         os.close(fd)

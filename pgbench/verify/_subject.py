@@ -115,7 +115,6 @@ def serve(source: bytes, line: Any, limit: int) -> None:
 
 def run_script(source: bytes, line: Any) -> int:
     """Run the submission as a program; its exit status, and word of what stopped it to `line`."""
-    _streams()
     sys.argv = ["submission.py"]
     status = 0
     module = load(source, "__main__")
@@ -142,16 +141,14 @@ def like_a_terminal_session() -> None:
 
 
 def quiet() -> None:
-    """Standard streams that lead nowhere, for functions that print."""
+    """Standard streams that lead nowhere, made once by the server.
+
+    Functions print into them; for scripts other descriptors take the places of 0 and 1.
+    """
     null = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):
         os.dup2(null, fd)
     os.close(null)
-    _streams()
-
-
-def _streams() -> None:
-    """Python's standard streams anew, over the descriptors of this process."""
     text: dict[str, Any] = {"encoding": "utf-8", "errors": "replace", "closefd": False}
     sys.stdin, sys.stdout = open(0, **text), open(1, "w", **text)  # noqa: SIM115
     sys.stderr = open(2, "w", buffering=1, **text)  # noqa: SIM115

@@ -325,6 +325,7 @@ def compare(args: argparse.Namespace) -> None:
             row = side.step(word)
             if number >= WARMUP:
                 rows[name].append(row)
+            print(f"{number - WARMUP + 1} {name}: {row['seconds']:.2f} s", file=sys.stderr)
     parts = [here.step("split") for _ in range(args.rounds)]
     for side in {id(s): s for s, _ in sides.values()}.values():
         side.close()

@@ -307,7 +307,9 @@ def test_a_request_that_vllm_refuses_is_an_engine_error(model):
 @needs_vllm
 def test_a_model_that_vllm_cannot_run_is_refused(tmp_path):
     odd = LanguageModel(write_tiny(tmp_path), CPU)  # heads of 8 numbers
-    with pytest.raises(PgbenchError, match=r"^vLLM cannot run \S+: [^;]+; take --set engine=transformers"):
+    with pytest.raises(
+        PgbenchError, match=r"^vLLM cannot run \S+: [^;]+; take --set engine=transformers"
+    ):
         make_engine("vllm", odd)
 
 

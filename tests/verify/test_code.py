@@ -63,6 +63,7 @@ def test_human_eval_references_pass():
 
 @pytest.mark.usefixtures("sandboxed")
 @pytest.mark.slow
+@pytest.mark.timeout(3000)
 def test_wrong_human_eval_solutions_fail():
     tasks = human_eval()
     items, names = [], []
@@ -91,6 +92,7 @@ def mbpp_problem(row):
 
 @pytest.mark.usefixtures("sandboxed")
 @pytest.mark.slow
+@pytest.mark.timeout(3000)
 def test_mbpp_references_pass():
     rows = mbpp()
     with CodeVerifier(2, Limits(seconds=30)) as verifier:
@@ -102,6 +104,7 @@ def test_mbpp_references_pass():
 
 @pytest.mark.usefixtures("sandboxed")
 @pytest.mark.slow
+@pytest.mark.timeout(3000)
 def test_wrong_mbpp_solutions_fail():
     """Each time one of the functions returns nothing."""
     rows, items = mbpp(), []

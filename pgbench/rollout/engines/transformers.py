@@ -41,21 +41,22 @@ class TransformersEngine:
         noise = torch.rand(len(prompts) * count, sampling.max_tokens, generator=rng)
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
         width = max(1, ROWS // count)
-        parts: list[tuple[int, Tensor, Tensor, Tensor, Tensor]] = []
+        rows, parts = [], []
         for at in range(0, len(order), width):
             chosen = order[at : at + width]
-            rows = torch.tensor([i * count + k for i in chosen for k in range(count)])
-            written = self._write([prompts[i] for i in chosen], count, sampling, noise[rows])
-            parts += [(int(row), *values) for row, *values in zip(rows, *written, strict=True)]
-        parts.sort(key=lambda part: part[0])
-        lengths = torch.stack([part[2] for part in parts])
+            rows.append(torch.tensor([i * count + k for i in chosen for k in range(count)]))
+            asked = [prompts[i] for i in chosen]
+            with self.model.arithmetic():
+                parts.append(self._write(asked, count, sampling, noise[rows[-1]]))
+        back = torch.cat(rows).argsort()
+        tokens, lengths, finished, logp = (torch.cat(p)[back] for p in zip(*parts, strict=True))
         longest = int(lengths.max())
-        tokens = torch.stack([part[1] for part in parts])[:, :longest]
+        tokens = tokens[:, :longest]
         return Responses(
             tokens=tokens,
             lengths=lengths,
-            finished=torch.stack([part[3] for part in parts]),
-            logp=torch.stack([part[4] for part in parts])[:, :longest],
+            finished=finished,
+            logp=logp[:, :longest],
             texts=texts_of(self.model.tokenizer, tokens, lengths, sampling.stop),
         )
 

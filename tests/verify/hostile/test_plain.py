@@ -19,8 +19,8 @@ def nested(depth):
 @pytest.mark.parametrize(
     "value",
     [None, True, -1, 0, 2**63, -(2**200), 1.5, float("inf"), 1 - 2j, "é\ud800", b"\0", [], (1,),
-     {1: [2]}, {1, "a"}, frozenset({(1, 2)}), list(range(100)), tuple(range(-9, 9)), nested(150), int,
-     [2**63] * 10, [True] * 10],
+     {1: [2]}, {1, "a"}, frozenset({(1, 2)}), list(range(100)), tuple(range(-9, 9)), nested(150),
+     int, [2**63] * 10, [True] * 10],
 )  # fmt: skip
 def test_plain_data_round_trip(value):
     found = _plain.Decoder(_plain.encode(value)).value()

@@ -112,6 +112,7 @@ def env_page(spec: EnvSpec, word: str) -> str:
         "score": f"{score.name}, {'lower' if score.direction == 'min' else 'higher'} is better",
         "also measured": ", ".join(metric.name for metric in spec.metrics[1:]),
         "has": ", ".join(sorted(spec.capabilities)),
+        "needs": f"--set {spec.needs}" if spec.needs else "",
         "budgets": f"{_budgets(spec)} {spec.budget_unit}",
         "pip extra": spec.extra or "",
         "source": spec.origin if word.endswith(".py") else inspect.getsourcefile(entry) or "",

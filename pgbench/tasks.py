@@ -21,7 +21,7 @@ class Message:
 class Task:
     """One problem; everything but `messages` is hidden from the policy."""
 
-    id: str  # unique within its environment; the same text of the prompt gives the same id
+    id: str  # unique within its environment: `<name>/<split>/<index>`
     messages: tuple[Message, ...]  # the prompt
     answer: str = ""  # gold; what a verifier compares with
     level: str = ""  # kind or difficulty, for reports

@@ -1,5 +1,6 @@
 """Every submission of the corpus, in real sandboxes: none passes, none leaves a trace."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -8,6 +9,7 @@ import socket
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 import tomllib
 from pathlib import Path
@@ -239,6 +241,21 @@ def test_limits_hold_for_the_whole_tree():
         patch.setattr(sandbox._cgroup, "make", lambda memory: None)
         with CodeVerifier(1, Limits(seconds=5, memory_mib=128)) as verifier:
             assert verifier.judge([(DOUBLE, source)])[0].how == "memory"
+
+
+def test_where_memory_is_short_the_submission_goes_first(verifier):
+    """Else the kernel might choose the server, which then could say nothing."""
+    seen = set()
+    work = threading.Thread(
+        target=verifier.judge, args=([(DOUBLE, "import time; time.sleep(0.4)")],)
+    )
+    work.start()
+    while work.is_alive():
+        for pid in descendants() - {os.getpid()}:
+            with contextlib.suppress(OSError):
+                seen.add(int(Path(f"/proc/{pid}/oom_score_adj").read_text()))
+    work.join()
+    assert 1000 in seen
 
 
 @pytest.mark.usefixtures("sandboxed")

@@ -117,7 +117,7 @@ def sentence(check: Result, quote: str) -> str:
     """What a check says, in words."""
     a, b = (f"{quote}{check[side]}{quote}" for side in "ab")
     where = _where([task["id"] for task in check["environments"]], check["at_least"])
-    if check["diagnostic"]:
+    if check.get("diagnostic"):
         return f"{a} has a lower {check['diagnostic']} than {b} {where}"
     if check["kind"] == "better":
         return f"{a} scores higher than {b} {where}"

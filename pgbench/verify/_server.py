@@ -34,6 +34,7 @@ numbers operator queue random re statistics string textwrap threading time trace
 unicodedata""".split()
 FD_LINE, FD_RESULT = 3, 4
 FIRST_LOOK, LOOK = 0.02, 0.01  # seconds until and between two looks at a case's memory
+GOING = 0.1  # seconds for a process that closed its line to end by itself
 UID = 1000  # inside the user namespace
 OUTER_UID = 0x70000000  # outside, for root: an account that owns nothing and runs nothing else
 SERVERS = 2  # own tasks under the same uid, counted with those of a case
@@ -199,7 +200,7 @@ def watch(facts: Facts, order: dict[str, Any], pid: int, control: socket.socket)
     """Wait for a child's end, and bring it about at its deadline or over its limits."""
     begun = time.monotonic()
     deadline, look = begun + order["seconds"], begun + FIRST_LOOK
-    cause, status, told = "", 0, b""
+    cause, late, status, told = "", "timeout", 0, b""
     handle = os.pidfd_open(pid) if hasattr(os, "pidfd_open") else -1
     poller = select.poll()
     poller.register(control, select.POLLIN)
@@ -214,7 +215,7 @@ def watch(facts: Facts, order: dict[str, Any], pid: int, control: socket.socket)
                 cause = cause or "memory"
             look = now + LOOK
         if alive and now >= deadline:
-            cause = cause or "timeout"
+            cause = cause or late
         if alive and (cause or told == b"S"):
             cause = cause or "stopped"
             _kill(pid)
@@ -231,6 +232,9 @@ def watch(facts: Facts, order: dict[str, Any], pid: int, control: socket.socket)
                     os._exit(0)
                 if told == b"W":
                     poller.unregister(control)
+                elif told == b"G" and alive:  # a line closes a moment before its process is gone
+                    poller.unregister(control)
+                    late, deadline = "stopped", min(deadline, time.monotonic() + GOING)
         if alive and os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
             _kill(pid)  # without a namespace its children would live on
             status, alive = os.waitpid(pid, 0)[1], False

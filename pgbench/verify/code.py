@@ -250,13 +250,13 @@ class _Worker(threading.Thread):
             report = _read(reader, 1 << 20, longer + GRACE)[0]
         finally:
             os.close(reader)
-        subjects.tell(b"S")
+        found = json.loads(report) if report.endswith(b"\n") else {}
+        subjects.tell(b"G" if found.get("how") == "gone" else b"S")
         judges.tell(b"S")
         ended, judge_ended = subjects.ended(ANSWER), judges.ended(ANSWER)
-        if not report.endswith(b"\n"):
+        if not found:
             how = judge_ended[0] if judge_ended[0] in ("timeout", "memory") else "error"
             return _Finding(how, 0, 1, self._line(how))
-        found = json.loads(report)
         if found.get("passed"):
             return _Finding("passed", found["total"], found["total"], "")
         if found["how"] == "tests":

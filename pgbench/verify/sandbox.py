@@ -179,7 +179,7 @@ class Server:
             raise ServerDied(str(error)) from None
 
     def tell(self, word: bytes) -> None:
-        """Ask for the end of the case: b"S" stops it, b"W" waits for it. Raises: ServerDied."""
+        """Ask for the end of the case: b"S" stops it, b"G" soon, b"W" waits. Raises: ServerDied."""
         try:
             self.control.sendall(word)
         except OSError as error:

@@ -255,7 +255,7 @@ class _Worker(threading.Thread):
         judges.tell(b"S")
         ended, judge_ended = subjects.ended(ANSWER), judges.ended(ANSWER)
         if not found:
-            how = judge_ended[0] if judge_ended[0] in ("timeout", "memory") else "error"
+            how = {"stopped": "timeout", "": "error"}.get(judge_ended[0], judge_ended[0])
             return _Finding(how, 0, 1, self._line(how))
         if found.get("passed"):
             return _Finding("passed", found["total"], found["total"], "")

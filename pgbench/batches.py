@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 
 import torch
 from torch import Tensor
@@ -86,7 +86,14 @@ class TokenGroups:
     finished: Tensor  # (N,) bool: ended by itself, not by the limit
     rollout_logp: Tensor  # (N, T): the engine's own log-probabilities
     limit: int  # Lmax, tokens that a response may take
+    part_names: tuple[str, ...] = ()  # of the K parts
     greedy: Tensor | None = None  # (B,) reward of each prompt's greedy response, where asked for
+    # (N, 2): equal numbers where responses to one prompt have equal final answers, by value and as
+    # written; None where the verifier knows of none.
+    answers: Tensor | None = None
+    notes: dict[str, Tensor] = field(
+        default_factory=dict
+    )  # (N, ...) an algorithm's own, from `shape`
 
     def __len__(self) -> int:
         return len(self.group)
@@ -95,7 +102,11 @@ class TokenGroups:
         """The rows at `index`, in its order; prompts keep their numbers."""
         names = ("tokens", "valid", "mask", "group", "reward", "correct", "parts", "finished",
                  "rollout_logp")  # fmt: skip
-        return replace(self, **{name: getattr(self, name)[index] for name in names})
+        return replace(
+            self, **{name: getattr(self, name)[index] for name in names},
+            answers=None if self.answers is None else self.answers[index],
+            notes={name: value[index] for name, value in self.notes.items()},
+        )  # fmt: skip
 
     @property
     def lengths(self) -> Tensor:

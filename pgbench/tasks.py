@@ -43,6 +43,9 @@ class Verdict:
     correct: bool
     parts: Mapping[str, float] = field(default_factory=dict)  # binary rewards: accuracy, format
     how: str = ""  # a short stable word: why
+    # The final answer as the completion writes it, "" where none was found; None from a verifier
+    # of something that has no final answer, such as a program.
+    answer: str | None = None
     timed_out: bool = False
     feedback: str = ""  # what a second turn may be told; never the answer
 

@@ -24,7 +24,8 @@ from torch import Tensor
 
 from pgbench.batches import TokenGroups
 from pgbench.config import option
-from pgbench.lm.learner import GroupAlgorithm, GroupConfig
+from pgbench.lm.config import GroupConfig
+from pgbench.lm.learner import GroupAlgorithm
 from pgbench.lm.rows import Rows, Seen
 
 

@@ -19,7 +19,7 @@ def verdicts(
         Verdict(
             float(found.correct), found.correct,
             {"accuracy": float(found.correct), "format": float(found.answer is not None)},
-            found.how, timed_out=found.how == "timeout",
+            found.how, found.answer or "", timed_out=found.how == "timeout",
             feedback=LOST if found.answer is None else "",
         )
         for found in verifier.judge(pairs)

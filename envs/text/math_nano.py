@@ -177,7 +177,7 @@ class MathNano(TextEnv):
         w = self.format_weight
         return Verdict(
             (1 - w) * correct + w * formed, correct,
-            {"accuracy": float(correct), "format": float(formed)}, how,
+            {"accuracy": float(correct), "format": float(formed)}, how, value or "",
             feedback="" if correct else how,
         )  # fmt: skip
 

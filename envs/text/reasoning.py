@@ -146,7 +146,7 @@ class Reasoning(TextEnv):
         formed = how in ("right", "wrong")
         return Verdict(
             min(max(score, 0.0), 1.0) if self.shaped else float(correct), correct,
-            {"accuracy": float(correct), "format": float(formed)}, how,
+            {"accuracy": float(correct), "format": float(formed)}, how, answer,
         )  # fmt: skip
 
     def reply(self, task: Task, said: Sequence[Message], verdict: Verdict) -> Message | None:

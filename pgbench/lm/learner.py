@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -18,13 +18,12 @@ from torch import Tensor
 
 from pgbench.algorithm import Algorithm, Setup
 from pgbench.batches import TokenGroups
-from pgbench.config import option
 from pgbench.ops.groups import (
     Totals,
     k3,
     log_ratio,
     masked_mean,
-    unit_rms,
+    rms,
 )
 from pgbench.optim import adamw_, with_adam
 from pgbench.rollout.engines import Engine, Sampling, make_engine
@@ -36,58 +35,6 @@ from .rows import Rows, Seen
 from .sources import find_model, weights_digest
 
 
-@dataclass(frozen=True)
-class GroupConfig:
-    """What the loop and the learner need of every algorithm of this family."""
-
-    least_group: ClassVar[int] = 1  # 2 where responses to a prompt are compared with each other
-
-    model: str = option("nano", "nano, nano:KEY=VALUE,..., smollm2-135m, a directory or a hub id")
-    prompts: int = option(32, "prompts B of a step")
-    group: int = option(8, "responses G to each prompt")
-    temperature: float = option(1.0, "sampling temperature; log-probabilities use it, too")
-    top_p: float = option(1.0, "share of the probability that sampling keeps")
-    max_tokens: int = option(0, "tokens of a response at most; 0: the environment's")
-    lr: float = option(1e-4, "AdamW step size; papers' 1e-6 is for models of billions")
-    weight_decay: float = option(0.0, "AdamW decay")
-    max_grad_norm: float = option(1.0, "limit of the gradient norm")
-    epochs: int = option(1, "passes over a batch")
-    minibatches: int = option(1, "optimiser steps a pass; groups are not split")
-    engine: str = option(
-        "transformers", "what writes the responses", choices=("transformers", "vllm")
-    )
-    importance_cap: float = option(
-        0.0, "truncated importance weights min(pi_train/pi_engine, cap); 0: none"
-    )
-    equalise: bool = option(
-        False,
-        "advantages of a batch scaled to a root mean square of one, so that only their direction "
-        "counts",
-    )
-    micro_tokens: int = option(4096, "tokens of a forward pass at most; memory, not mathematics")
-    pack: bool = option(True, "responses to a prompt share its tokens in the forward pass")
-    lora_rank: int = option(0, "train adapters of that rank in place of all parameters; 0: all")
-    checkpointing: bool = option(False, "recompute activations in the backward pass")
-    dtype: str = option(
-        "float32", "arithmetic of the forward pass", choices=("float32", "bfloat16")
-    )
-
-    def __post_init__(self) -> None:
-        for name in ("prompts", "group", "epochs", "minibatches", "micro_tokens"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if self.group < self.least_group:
-            raise ValueError(
-                f"group must be at least {self.least_group}, not {self.group}: what is learnt from "
-                "are the differences between the responses to a prompt"
-            )
-        for name in ("temperature", "lr", "max_grad_norm"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
-        if not 0 < self.top_p <= 1:
-            raise ValueError(f"top_p must be in (0, 1], not {self.top_p}")
-
-
 class GroupAlgorithm(Algorithm):
     """Base of the algorithms on groups of responses; `prepare` and `loss` make the difference."""
 
@@ -96,6 +43,10 @@ class GroupAlgorithm(Algorithm):
     )  # of old, ref, entropy, value: what `prepare` reads
     greedy: ClassVar[bool] = False  # whether each prompt also gets a greedy response
     skips_zero: ClassVar[bool] = True  # rows of zero advantage have no gradient
+    watched: ClassVar[
+        tuple[str, ...]
+    ] = ()  # of what `loss` logs: its mean and spread, for the record
+    advantages: ClassVar[tuple[str, ...]] = ("adv",)  # what `equalise` scales of `prepare`'s
 
     def __init__(self, config: Any, setup: Setup) -> None:
         super().__init__(config, setup)
@@ -112,8 +63,24 @@ class GroupAlgorithm(Algorithm):
         self.trained_tokens = 0  # since the process began; the loop keeps the count
 
     def prepare(self, batch: TokenGroups, seen: Seen) -> dict[str, Tensor]:
-        """Row or token tensors for the loss, `adv` (N,) or (N, T) among them."""
+        """Row or token tensors for the loss.
+
+        `adv` (N,) or (N, T): the factor of each token's score function while the ratio is one;
+        without it no row is passed over. `weight` (N, T): multiplies the mask.
+        """
         raise NotImplementedError
+
+    @property
+    def looks_ahead(self) -> bool:
+        """Whether `ahead` has something to say of the next step."""
+        return False
+
+    def ahead(self, logp: Tensor, rows: Rows) -> dict[str, Tensor]:
+        """What the loss needs of a whole minibatch at once: (n, ...) or scalars, for `Rows`.
+
+        `logp` and `rows` are of the present policy, without gradient.
+        """
+        return {}
 
     def loss(self, logp: Tensor, rows: Rows) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of the rows (a sum over whole-minibatch denominators) and what to log.
@@ -195,11 +162,14 @@ class GroupAlgorithm(Algorithm):
         c = self.config
         seen = self.look(batch)
         extra = self.prepare(batch, seen)
-        if c.equalise:
-            extra["adv"] = unit_rms(extra["adv"], batch.mask)
-        adv = extra["adv"]
+        if "weight" in extra:
+            batch = replace(batch, mask=batch.mask * extra.pop("weight"))
+        adv = extra.get("adv")
+        if c.equalise and adv is not None:
+            scale = rms(adv, batch.mask)
+            extra |= {name: extra[name] / scale for name in self.advantages}
         live = torch.ones(len(batch), dtype=torch.bool)
-        if self.skips_zero and "ref" not in self.needs_of(c):
+        if self.skips_zero and adv is not None and "ref" not in self.needs_of(c):
             live = (adv if adv.dim() == 1 else adv.abs().sum(-1)) != 0
         log: dict[str, list[Tensor]] = {}
         trained = 0
@@ -211,6 +181,9 @@ class GroupAlgorithm(Algorithm):
                     batch, part[live[part]], totals, seen, extra, log, first=first
                 )
         metrics = {name: torch.stack(values).mean() for name, values in log.items()}
+        if adv is not None and adv.dim() == 1:
+            right = batch.correct
+            metrics["wrong_sign"] = (right & (adv < 0)).sum() / right.sum().clamp(min=1)
         self.trained_tokens += trained
         return metrics
 
@@ -295,14 +268,13 @@ class GroupAlgorithm(Algorithm):
             phi.requires_grad_(True)
         tokens, whole, sums = 0, 0.0, dict[str, Tensor]()
         losses: list[Tensor] = []
-        for rows, look in self._looks(batch, index):
-            part = self.rows(batch, rows, look, totals, seen, extra, first)
+        for look, part, rollout in self._parts(batch, index, totals, seen, extra, first):
             loss, metrics = self.loss(look.logp, part)
             loss.backward()
             tokens += look.packed.tokens
-            weight = float(batch.mask[rows].sum())
+            weight = float(part.mask.sum())
             whole += weight
-            metrics |= self.monitor(look, part, batch.rollout_logp[rows] if first else None)
+            metrics |= self.monitor(look, part, rollout if first else None)
             for name, value in metrics.items():
                 sums[name] = sums.get(name, 0) + weight * value.detach()
             losses.append(loss.detach())
@@ -321,6 +293,33 @@ class GroupAlgorithm(Algorithm):
                 adamw_(self.state, "phi", phi.grad, self.config.lr)
             phi.grad = None
         return tokens
+
+    def _parts(
+        self, batch: TokenGroups, index: Tensor, totals: Totals, seen: Seen,
+        extra: dict[str, Tensor], first: bool,
+    ) -> Iterator[tuple[Looked, Rows, Tensor]]:  # fmt: skip
+        """Forward passes of a step, what the loss reads, and the engine's log-probabilities."""
+        chunks = list(self.micro_batches(batch, index))
+
+        def part(rows: Tensor, packed: Packed) -> tuple[Looked, Rows]:
+            look = self.model.look(packed, self.config.temperature)
+            return look, self.rows(batch, rows, look, totals, seen, extra, first)
+
+        found: dict[str, Tensor] = {}
+        if self.looks_ahead and len(chunks) > 1:
+            with torch.no_grad():
+                parts = [part(*chunk) for chunk in chunks]
+                logp = torch.cat([look.logp for look, _ in parts])
+                found = self.ahead(logp, Rows.joined([rows for _, rows in parts]))
+        at = 0
+        for index, packed in chunks:
+            look, rows = part(index, packed)
+            if self.looks_ahead and len(chunks) == 1:  # the pass with gradient says it all
+                with torch.no_grad():
+                    found = self.ahead(look.logp.detach(), rows)
+            own = {k: x[at : at + len(index)] if x.dim() else x for k, x in found.items()}
+            at += len(index)
+            yield look, replace(rows, extra=rows.extra | own), batch.rollout_logp[index]
 
     def rows(
         self, batch: TokenGroups, index: Tensor, look: Looked, totals: Totals, seen: Seen,

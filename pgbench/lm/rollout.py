@@ -13,6 +13,7 @@ from pgbench.batches import TokenGroups
 from pgbench.errors import PgbenchError
 from pgbench.rollout.engines import Engine, Sampling
 from pgbench.tasks import Message, Task, Verdict
+from pgbench.verify.answers import canonical
 
 from .model import LanguageModel
 
@@ -163,8 +164,19 @@ def batch_of(rollout: Rollout, limit: int, greedy: torch.Tensor | None = None) -
         finished=torch.tensor([row.finished for row in rows]),
         rollout_logp=logp,
         limit=limit,
+        part_names=tuple(names),
         greedy=greedy,
+        answers=numbered([verdict.answer for verdict in verdicts]),
     )
+
+
+def numbered(answers: Sequence[str | None]) -> torch.Tensor | None:
+    """Numbers of the answers by value and as written, (N, 2); None if there are none to be had."""
+    if any(answer is None for answer in answers):
+        return None
+    seen: dict[str, int] = {}
+    pairs = [(canonical(answer or ""), answer or "") for answer in answers]
+    return torch.tensor([[seen.setdefault(text, len(seen)) for text in pair] for pair in pairs])
 
 
 def check_context(model: LanguageModel, prompt: int, limit: int, task: Task) -> None:

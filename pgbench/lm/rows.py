@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from pgbench.ops.groups import Totals, aggregate, log_ratio, masked_mean_rows, per_token
@@ -37,6 +40,17 @@ class Rows:
 
     def __getitem__(self, name: str) -> Tensor:
         return self.extra[name]
+
+    @staticmethod
+    def joined(parts: Sequence[Rows]) -> Rows:
+        """The rows of several micro-batches of one minibatch."""
+
+        def cat(values: list[Any]) -> Any:
+            return torch.cat(values) if isinstance(values[0], Tensor) else values[0]
+
+        names = [f.name for f in fields(Rows) if f.name != "extra"]
+        extra = {k: cat([part.extra[k] for part in parts]) for k in parts[0].extra}
+        return Rows(**{k: cat([getattr(part, k) for part in parts]) for k in names}, extra=extra)
 
     @property
     def adv(self) -> Tensor:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from statistics import mean, stdev
 from typing import Any, ClassVar
 
 import torch
@@ -19,11 +18,10 @@ from pgbench.batches import TokenGroups
 from pgbench.lm.learner import GroupAlgorithm
 from pgbench.lm.rollout import Rollout, batch_of, respond
 from pgbench.loops.base import Episodes, Phase
+from pgbench.loops.history import History
 from pgbench.ops.groups import group_mean, is_constant, masked_mean
 from pgbench.rollout.engines import EngineError
 from pgbench.tasks import Task
-
-WINDOW = 20  # steps over which a gradient norm is called steady or not
 
 
 class Group:
@@ -42,7 +40,7 @@ class Group:
         self.rng = random.Random(seed)
         self.policy = algorithm.policy()
         self.episodes = Episodes(1)
-        self.norms: list[float] = []  # of the gradient, a step each
+        self.history = History(algorithm.watched)
         self.counts = {"samples": 0, "generated_tokens": 0, "trained_tokens": 0, "timeouts": 0}
 
     def phases(self) -> Iterator[Phase]:
@@ -55,8 +53,7 @@ class Group:
                 metrics |= algorithm.update(algorithm.shape(batch))
                 self.counts["trained_tokens"] += algorithm.trained_tokens - before
                 algorithm.engine.sync()
-                if "grad_norm" in metrics:
-                    self.norms.append(float(metrics["grad_norm"]))
+            self.history.add(metrics)
             for name, value in self.counts.items():
                 metrics[name] = torch.tensor(float(value), dtype=torch.float64)
             yield Phase("update", metrics)
@@ -108,14 +105,9 @@ class Group:
         return rollout
 
     def summary(self) -> dict[str, float]:
-        """Figures of the whole run for its record.
-
-        grad_norm_cv: standard deviation of the gradient norm over its mean, within windows of
-        `WINDOW` steps, averaged over the windows.
-        """
-        whole = [self.norms[i : i + WINDOW] for i in range(0, len(self.norms), WINDOW)]
-        spreads = [stdev(w) / mean(w) for w in whole if len(w) == WINDOW and mean(w) > 0]
-        return {"grad_norm_cv": mean(spreads)} if spreads else {}
+        """Figures of the whole run for its record: those of `History`, and what it cost."""
+        tokens = {name: float(self.counts[name]) for name in ("trained_tokens", "generated_tokens")}
+        return self.history.summary() | tokens
 
     def state_dict(self) -> dict[str, Any]:
         """Generator and counters; between two steps there is no open batch."""
@@ -124,14 +116,14 @@ class Group:
             "steps": self.steps,
             "rng": [version, list(words), gauss],
             "counts": dict(self.counts),
-            "norms": list(self.norms),
+            "history": self.history.state_dict(),
             "episodes": self.episodes.state_dict(),
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Restore what `state_dict` returned."""
         self.steps, self.counts = saved["steps"], dict(saved["counts"])
-        self.norms = list(saved["norms"])
+        self.history.load_state_dict(saved["history"])
         version, words, gauss = saved["rng"]
         self.rng.setstate((version, tuple(words), gauss))
         self.episodes.load_state_dict(saved["episodes"])
@@ -169,25 +161,28 @@ def joined(batches: Sequence[TokenGroups]) -> TokenGroups:
         return batches[0]
     length = max(batch.tokens.shape[1] for batch in batches)
 
-    def wide(name: str) -> Tensor:
+    def wide(name: str) -> Any:
         values = [getattr(batch, name) for batch in batches]
         return torch.cat([torch.nn.functional.pad(x, (0, length - x.shape[1])) for x in values])
 
     starts = [0]
     for batch in batches:
         starts.append(starts[-1] + len(batch.prompts))
-    flat = {
+    flat: dict[str, Any] = {
         name: torch.cat([getattr(batch, name) for batch in batches])
         for name in ("reward", "correct", "parts", "finished")
     }
     greedy = [batch.greedy for batch in batches if batch.greedy is not None]
+    answers = [batch.answers for batch in batches if batch.answers is not None]
     return TokenGroups(
         prompts=tuple(prompt for batch in batches for prompt in batch.prompts),
         **{name: wide(name) for name in ("tokens", "valid", "mask", "rollout_logp")},
         **flat,
         group=torch.cat([b.group + start for b, start in zip(batches, starts, strict=False)]),
         limit=batches[0].limit,
+        part_names=batches[0].part_names,
         greedy=torch.cat(greedy) if greedy else None,
+        answers=torch.cat(answers) if answers else None,
     )
 
 
@@ -206,4 +201,6 @@ def describe(batch: TokenGroups) -> dict[str, Tensor]:
         "cut_off": (~batch.finished).float().mean(),
         # Not finite if the weights are not: then every response is wrong, and nothing else tells.
         "logp": masked_mean(batch.rollout_logp, batch.mask),
-    }
+        **({"format": batch.parts[:, batch.part_names.index("format")].mean()}
+           if "format" in batch.part_names else {}),
+    }  # fmt: skip

@@ -140,10 +140,10 @@ def whiten(x: Tensor, mask: Tensor, eps: float = 1e-8) -> Tensor:
     return (x - mean) * (var + eps).rsqrt() * mask
 
 
-def unit_rms(adv: Tensor, mask: Tensor) -> Tensor:
-    """Advantages (N,) or (N, T) over their root mean square on the valid tokens; 0 stays 0."""
+def rms(adv: Tensor, mask: Tensor) -> Tensor:
+    """Root mean square of advantages (N,) or (N, T) on the valid tokens; 1 where it is 0."""
     size = masked_mean(per_token(adv, mask).square(), mask).sqrt()
-    return adv / torch.where(size > 0, size, torch.ones_like(size))
+    return torch.where(size > 0, size, torch.ones_like(size))
 
 
 def per_token(adv: Tensor, mask: Tensor) -> Tensor:

@@ -161,3 +161,12 @@ def extract(completion: str, lenient: bool = False) -> str | None:
     """The final answer of a completion as it stands there; None if it states none."""
     found = statements(completion, lenient)
     return found[-1] if found else None
+
+
+def canonical(answer: str) -> str:
+    """One spelling for answers of one value, where that is a number: `0.5` and `1/2` agree."""
+    if len(answer) > LONGEST:
+        return answer
+    text = clean(answer)
+    number = quantity(text)
+    return key(text) if number is None else f"{number.value} {number.unit or ''}".strip()

@@ -63,6 +63,8 @@ def make_batch(
         reward=torch.tensor(rewards)[choice], correct=choice == len(rewards) - 1, parts=bits,
         finished=lengths < length, rollout_logp=torch.zeros(rows, length), limit=limit,
         greedy=torch.randint(2, (prompts,), generator=rng).float(),
+        part_names=tuple(f"part{k}" for k in range(parts)),
+        answers=(2 * choice + torch.randint(2, (rows,), generator=rng))[:, None].expand(-1, 2),
     )  # fmt: skip
 
 

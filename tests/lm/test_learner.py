@@ -8,7 +8,8 @@ from tiny_lm import make, make_batch, write_tiny
 
 from pgbench.algorithm import Setup
 from pgbench.batches import TokenGroups
-from pgbench.lm.learner import GroupAlgorithm, GroupConfig
+from pgbench.lm.config import GroupConfig
+from pgbench.lm.learner import GroupAlgorithm
 from pgbench.ops.groups import group_mean, k3, masked_mean
 
 

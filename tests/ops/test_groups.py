@@ -22,9 +22,9 @@ from pgbench.ops.groups import (
     masked_mean,
     masked_mean_rows,
     per_token,
+    rms,
     to_go,
     token_rewards,
-    unit_rms,
     whiten,
 )
 
@@ -196,12 +196,12 @@ def test_whitening_what_does_not_vary_gives_zero():
     assert float(whiten(torch.ones(2, 3), torch.zeros(2, 3)).abs().max()) == 0
 
 
-def test_unit_rms():
+def test_root_mean_square():
     adv = torch.tensor([3.0, -1.0])
-    near(unit_rms(adv, MASK), adv / math.sqrt((9 + 3 * 1) / 4))
-    near(unit_rms(adv * 1000, MASK), unit_rms(adv, MASK))
-    near(unit_rms(per_token(adv, MASK), MASK)[:, 0], unit_rms(adv, MASK))
-    assert float(unit_rms(torch.zeros(2), MASK).abs().sum()) == 0
+    near(rms(adv, MASK), math.sqrt((9 + 3 * 1) / 4))
+    near(rms(adv * 1000, MASK), 1000 * rms(adv, MASK))
+    near(rms(per_token(adv, MASK), MASK), rms(adv, MASK))
+    assert float(rms(torch.zeros(2), MASK)) == 1  # so that dividing leaves zeros
 
 
 def test_token_rewards_and_sums_to_go():

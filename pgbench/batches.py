@@ -91,9 +91,8 @@ class TokenGroups:
     # (N, 2): equal numbers where responses to one prompt have equal final answers, by value and as
     # written; None where the verifier knows of none.
     answers: Tensor | None = None
-    notes: dict[str, Tensor] = field(
-        default_factory=dict
-    )  # (N, ...) an algorithm's own, from `shape`
+    # (N, ...) what an algorithm's `shape` hands to its `prepare`.
+    notes: dict[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.group)

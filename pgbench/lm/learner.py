@@ -38,14 +38,11 @@ from .sources import find_model, weights_digest
 class GroupAlgorithm(Algorithm):
     """Base of the algorithms on groups of responses; `prepare` and `loss` make the difference."""
 
-    needs: ClassVar[frozenset[str]] = (
-        frozenset()
-    )  # of old, ref, entropy, value: what `prepare` reads
+    # Of old, ref, entropy, value: what `prepare` reads.
+    needs: ClassVar[frozenset[str]] = frozenset()
     greedy: ClassVar[bool] = False  # whether each prompt also gets a greedy response
     skips_zero: ClassVar[bool] = True  # rows of zero advantage have no gradient
-    watched: ClassVar[
-        tuple[str, ...]
-    ] = ()  # of what `loss` logs: its mean and spread, for the record
+    watched: ClassVar[tuple[str, ...]] = ()  # logged figures whose mean and spread a record has
     advantages: ClassVar[tuple[str, ...]] = ("adv",)  # what `equalise` scales of `prepare`'s
 
     def __init__(self, config: Any, setup: Setup) -> None:

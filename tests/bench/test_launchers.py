@@ -39,14 +39,20 @@ def test_local_jobs_outlive_a_killed_bench_and_do_not_hear_its_terminal(tmp_path
         "make_launcher('local').submit(sys.argv[2:], pathlib.Path(sys.argv[1]))\n"
         "time.sleep(60)"
     )
-    log = tmp_path / "log"
-    # Five seconds: longer than a loaded machine takes to end a process.
-    process = subprocess.Popen(python(bench, log, *job(5, 0)), start_new_session=True)
+    log, may_end = tmp_path / "log", tmp_path / "may end"
+    waits = (
+        "import os, pathlib, sys, time\n"
+        "print('began', os.getpid(), flush=True)\n"
+        "while not pathlib.Path(sys.argv[1]).exists(): time.sleep(0.02)\n"
+        "print('ended')"
+    )
+    process = subprocess.Popen(python(bench, log, *python(waits, may_end)), start_new_session=True)
     pid = began(log)
     assert os.getsid(pid) != os.getsid(process.pid)
     os.killpg(process.pid, signal.SIGINT)  # Ctrl-C
     process.wait()
     assert "ended" not in log.read_text()
+    may_end.touch()
     gone(pid)
     assert log.read_text().endswith("ended\n")
 

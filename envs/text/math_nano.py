@@ -13,6 +13,7 @@ from pgbench.tasks import Task, Verdict, plain_prompt
 
 NAME = "math-nano"
 TOKENS = {"plain": 8, "tags": 32}  # bytes that a right completion and its end need, and some more
+MOST_FILLER = 64
 INTEGER = re.compile(r"0|-?[1-9][0-9]*")
 TAGGED = re.compile(r"<r>(?:(?!</?[ra]>).)*</r><a>(.*?)</a>", re.DOTALL)
 MARKED = re.compile(r"<a>([^<]*)</a>")
@@ -109,6 +110,10 @@ class MathNano(TextEnv):
     the form asked for: an integer in its usual form, or the two tags with one in `<a>`).
     format_weight: w in reward = (1 - w) * accuracy + w * format.
     scratch: whether demonstrations of format `tags` note partial results (`80+15`) in `<r>`.
+    filler: with format `tags`, demonstrations begin their notes with 0 to that many (at most 64)
+    dots, each number as likely as any other; a completion may take `filler` tokens more. Dots say
+    nothing of the answer and no verdict counts them: lengths vary, and correctness does not
+    depend on them. Tasks are the same for every filler.
 
     Tasks are generated without end; index and split alone determine one. A prompt belongs to the
     test split if the hash of its text says so (one in 8). Levels of 1 digit have few prompts: of
@@ -119,7 +124,7 @@ class MathNano(TextEnv):
     def __init__(
         self, num_envs: int = 1, *, levels: str | Sequence[str] = ",".join(LEVELS),
         format: str = "plain", format_weight: float = 0.0, scratch: bool = False,
-        turns: int = 1, split: str = "train",
+        filler: int = 0, turns: int = 1, split: str = "train",
     ) -> None:  # fmt: skip
         names = levels.split(",") if isinstance(levels, str) else list(levels)
         names = [name.strip() for name in names]
@@ -132,9 +137,13 @@ class MathNano(TextEnv):
             raise PgbenchError(f"format takes plain or tags, not '{format}'")
         if not 0 <= format_weight <= 1:
             raise PgbenchError(f"format_weight must be from 0 to 1, not {format_weight}")
+        if filler not in range(MOST_FILLER + 1):
+            raise PgbenchError(f"filler must be from 0 to {MOST_FILLER} dots, not {filler}")
+        if filler and format != "tags":
+            raise PgbenchError("filler needs notes to stand in; set format=tags, or filler=0")
         super().__init__(num_envs, turns, split)
-        self.levels, self.format, self.max_tokens = names, format, TOKENS[format]
-        self.format_weight, self.scratch = format_weight, scratch
+        self.levels, self.format, self.max_tokens = names, format, TOKENS[format] + filler
+        self.format_weight, self.scratch, self.filler = format_weight, scratch, filler
 
     def size(self, split: str) -> None:
         """None: tasks are generated without end."""
@@ -142,10 +151,11 @@ class MathNano(TextEnv):
 
     def task(self, index: int, split: str = "train") -> Task:
         """The task of that index: its level first, then numbers until the prompt is of `split`."""
-        level = ""
+        level, own = "", random.Random()
 
         def draw(rng: random.Random) -> tuple[str, Problem]:
-            nonlocal level
+            nonlocal level, own
+            own = rng
             level = level or self.levels[rng.randrange(len(self.levels))]
             problem = LEVELS[level](rng)
             return problem[0], problem
@@ -154,7 +164,9 @@ class MathNano(TextEnv):
         answer = str(result)
         shown = answer
         if self.format == "tags":
-            shown = f"<r>{notes if self.scratch else ''}</r><a>{answer}</a>"
+            # Drawn after everything else, so that filler changes no task.
+            dots = "." * own.randrange(self.filler + 1) if self.filler else ""
+            shown = f"<r>{dots}{notes if self.scratch else ''}</r><a>{answer}</a>"
         hints = (notes,) if notes != answer else ()
         return Task(f"{NAME}/{split}/{index}", plain_prompt(prompt), answer, level, shown, hints)
 
@@ -183,5 +195,11 @@ class MathNano(TextEnv):
 
     @property
     def version(self) -> str:
-        """The generator's version: raised whenever a task or a verdict changes."""
-        return f"{NAME} 0"
+        """The generator's version, raised whenever a task or a verdict changes, and its form.
+
+        A model that learnt from demonstrations of one form is none for another.
+        """
+        form = {"format": self.format, "scratch": self.scratch, "filler": self.filler}
+        if self.format == "plain":  # whose demonstrations are the answers alone
+            return f"{NAME} 0"
+        return f"{NAME} 0 " + " ".join(f"{name}={value}" for name, value in form.items())

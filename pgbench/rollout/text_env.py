@@ -131,6 +131,8 @@ class TextEnv(VectorEnv[Any, Any, Any]):
             seeds = [None if seed is None else seed + i for i in range(self.num_envs)]
         else:
             seeds = list(seed)
+            if len(seeds) != self.num_envs:
+                raise PgbenchError(f"{self.num_envs} seeds expected, {len(seeds)} given")
         for lane, value in enumerate(seeds):
             if value is not None:
                 self.rngs[lane].seed(value)
@@ -139,7 +141,12 @@ class TextEnv(VectorEnv[Any, Any, Any]):
         return self._texts(), {}
 
     def step(self, actions: Sequence[str]) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        """Judge a completion in every lane; finished lanes go on with a new task."""
+        """Judge a completion in every lane; finished lanes go on with a new task.
+
+        Raises: PgbenchError before the first `reset`, and for another number of completions.
+        """
+        if not self.tasks:
+            raise PgbenchError("there is no task to answer yet: call reset before step")
         if len(actions) != self.num_envs:
             raise PgbenchError(f"{self.num_envs} completions expected, {len(actions)} given")
         said = [str(action) for action in actions]

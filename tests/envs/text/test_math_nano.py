@@ -1,12 +1,14 @@
 """Graded arithmetic: prompts, answers, verdicts, splits."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
 import pgbench
 from pgbench.envs.text.math_nano import LEVELS
 from pgbench.errors import PgbenchError
+from pgbench.fingerprint import golden_of
 from pgbench.rollout.text_env import split_of
 from pgbench.tasks import Task
 
@@ -88,6 +90,59 @@ def test_tagged_demonstrations(scratch, sample):
     assert noted == (len(tasks) if scratch else 0)
 
 
+@pytest.mark.parametrize("scratch", [False, True])
+def test_filler_varies_lengths_and_nothing_else(scratch, sample):
+    bare = pgbench.make("math-nano", format="tags", scratch=scratch)
+    env = pgbench.make("math-nano", format="tags", scratch=scratch, filler=4)
+    assert (bare.max_tokens, env.max_tokens) == (32, 36)
+    plain, tasks = sample(bare, 5000), sample(env, 5000)
+    dots = []
+    for task, base in zip(tasks, plain, strict=True):
+        notes = task.demonstration.removeprefix("<r>")
+        dots.append(len(notes) - len(notes.lstrip(".")))
+        assert replace(task, demonstration=base.demonstration) == base
+        assert "<r>" + notes.lstrip(".") == base.demonstration
+        assert len(task.demonstration) < env.max_tokens
+    # Five lengths, 1000 of each to within four standard deviations, at every level alike.
+    assert set(dots) == set(range(5))
+    assert all(abs(dots.count(n) - 1000) < 4 * (5000 * 0.2 * 0.8) ** 0.5 for n in range(5))
+    for level in LEVELS:
+        own = [n for n, task in zip(dots, tasks, strict=True) if task.level == level]
+        assert abs(sum(own) / len(own) - 2) < 4 * (2 / len(own)) ** 0.5
+    verdicts = env.verify(tasks, [task.demonstration for task in tasks])
+    assert all(v.correct and v.parts["format"] for v in verdicts)
+    off = [f"<r>...</r><a>{int(task.answer) + 1}</a>" for task in tasks]
+    assert not any(v.correct for v in env.verify(tasks, off))
+
+
+def test_filler_is_a_function_of_index_and_split():
+    env = pgbench.make("math-nano", format="tags", filler=64)
+    again = pgbench.make("math-nano", format="tags", filler=64, num_envs=2, seed=3)
+    tasks = [env.task(i, split) for i in range(100) for split in ("train", "test")]
+    assert tasks == [again.find(task.id) for task in tasks]
+    most = max(task.demonstration.count(".") for task in tasks)
+    assert 55 < most <= 64
+
+
+def test_without_filler_nothing_changes():
+    """Demonstrations as they were before there was a filler."""
+    tasks = [pgbench.make("math-nano", format="tags", scratch=True).task(i) for i in range(4)]
+    assert [task.text + task.demonstration for task in tasks] == [
+        "45+87=<r>120+12</r><a>132</a>", "54*1=<r>50+4</r><a>54</a>",
+        "10*7=<r>70+0</r><a>70</a>", "152+524=<r>600+70+6</r><a>676</a>",
+    ]  # fmt: skip
+
+
+def test_forms_have_fingerprints_of_their_own():
+    """The cache of warm-started models goes by them."""
+    forms = ({}, {"format": "tags"}, {"format": "tags", "scratch": True},
+             {"format": "tags", "filler": 8}, {"format": "tags", "filler": 9})  # fmt: skip
+    prints = [golden_of(pgbench.make("math-nano", **form)) for form in forms]
+    assert len(set(prints)) == len(forms)
+    assert golden_of(pgbench.make("math-nano", scratch=True)) == prints[0]
+    assert pgbench.make("math-nano").version == "math-nano 0"
+
+
 def test_splits_are_disjoint_and_levels_balanced(sample):
     env = pgbench.make("math-nano")
     train, test = sample(env, 10_000), sample(env, 2_000, "test")
@@ -114,6 +169,10 @@ def test_keywords_that_are_wrong():
         ({"levels": "add1,add1"}, "twice"),
         ({"format": "xml"}, "format takes plain or tags"),
         ({"format_weight": 2}, "format_weight must be from 0 to 1"),
+        ({"filler": 3}, "filler needs notes to stand in; set format=tags"),
+        ({"filler": -1, "format": "tags"}, "filler must be from 0 to 64 dots, not -1"),
+        ({"filler": 65, "format": "tags"}, "filler must be from 0 to 64 dots, not 65"),
+        ({"filler": 2.5, "format": "tags"}, "filler must be from 0 to 64 dots, not 2.5"),
         ({"turns": 0}, "turns"),
         ({"split": "dev"}, "split"),
     ):

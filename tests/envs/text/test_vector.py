@@ -35,6 +35,17 @@ def test_spaces_and_shapes(env):
         env.step(["1", "2"])
 
 
+def test_what_comes_in_the_wrong_order_or_number():
+    env = pgbench.make("math-nano", num_envs=2)
+    with pytest.raises(pgbench.PgbenchError, match="call reset before step"):
+        env.step(["1", "2"])
+    with pytest.raises(pgbench.PgbenchError, match="2 seeds expected, 3 given"):
+        env.reset(seed=[1, 2, 3])
+    env.reset(seed=0)
+    with pytest.raises(pgbench.PgbenchError, match="2 completions expected, 1 given"):
+        env.step(["1"])
+
+
 def test_seeds_are_those_of_each_lane(env):
     """`seed=s` is `seed=[s, s+1, ...]`; a lane is what it would be alone; None goes on."""
     first = env.reset(seed=11)[0]

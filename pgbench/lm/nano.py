@@ -23,6 +23,7 @@ from pgbench.fingerprint import golden_of
 from .sources import cache_folder, making
 
 RECIPE = 2  # to be raised by whoever changes what a recipe gives
+SHOWN = 32  # demonstrations by which a directory in the cache is told from others
 SPECIALS = ("<pad>", "<eos>")
 DIGITS, LETTERS = "0123456789", "abcdefghijklmnopqrstuvwxyz"
 
@@ -52,12 +53,16 @@ def make_nano(settings: str, env: Any) -> Path:
         raise PgbenchError(f"nano: width {recipe.width} is no multiple of heads {recipe.heads}")
     source = None
     if recipe.warmup:
-        if env is None or not env.task(0).demonstration:
+        size = 0 if env is None else env.size("train")
+        count = SHOWN if size is None else min(SHOWN, size)
+        shown = [env.task(i).demonstration for i in range(count)]
+        if not shown or not shown[0]:
             raise PgbenchError(
                 "the nano model learns from demonstrations, which this environment lacks; take "
                 "--model nano:warmup=0 (random weights), smollm2-135m or a directory"
             )
-        source = golden_of(env)
+        # Two environments may judge alike and show different work on the way to an answer.
+        source = [golden_of(env), *shown]
     key = digest({"recipe": RECIPE, **asdict(recipe), "environment": source})[:16]
     target = cache_folder() / "models" / f"nano-{key}"
     with making(target) as folder:

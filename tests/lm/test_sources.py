@@ -33,6 +33,9 @@ def test_nano_is_made_once_and_to_the_same_bits(tmp_path, monkeypatch):
     other = find_model(TINY + ",seed=1", env)
     assert weights_digest(other) != weights_digest(first)
     assert find_model(TINY, make("math-nano", levels="add1")) != second
+    # These two judge alike, and show other work.
+    tagged = find_model(TINY, make("math-nano", format="tags"))
+    assert tagged != find_model(TINY, make("math-nano", format="tags", scratch=True))
 
 
 def test_the_global_generator_is_left_alone():

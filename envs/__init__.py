@@ -146,6 +146,16 @@ def _texts(base: str, choices: dict[str, dict[str, Any]], **spec: Any) -> None:
 register_env("math-nano", "pgbench.envs.text.math_nano:MathNano", underlying="math-nano 0",
     summary="short arithmetic in levels, for models of less than a million parameters",
     capabilities=_PROMPTS | {"Demonstrations", "Hints"}, episodes=512, curve_episodes=128, **_TEXT)
+for _name, _more, _what in (
+    ("math-nano-tags", {"format": "tags", "format_weight": 0.5},
+     "math-nano in tags: half of the reward for the form"),
+    ("math-nano-padded", {"format": "tags", "scratch": True, "filler": 12},
+     "math-nano with notes as long as the model likes: length varies, rewards do not need it"),
+):
+    register_env(_name, "pgbench.envs.text.math_nano:MathNano", underlying="math-nano 0",
+        instance_of="math-nano", kwargs=_more, summary=_what,
+        capabilities=_PROMPTS | {"Demonstrations", "Hints"}, episodes=512, curve_episodes=128,
+        **_TEXT)
 register_env("gsm-symbolic", "pgbench.envs.text.reasoning:Reasoning",
     kwargs={"dataset": "gsm_symbolic"}, underlying="reasoning-gym gsm_symbolic",
     summary="word problems of GSM8K with other names and numbers",

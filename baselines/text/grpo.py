@@ -23,6 +23,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from pgbench.batches import TokenGroups
@@ -30,7 +31,15 @@ from pgbench.config import option
 from pgbench.lm.config import GroupConfig
 from pgbench.lm.learner import GroupAlgorithm
 from pgbench.lm.rows import Rows, Seen
-from pgbench.ops.groups import clip_share, clipped, group_mean, group_std, k3, masked_mean
+from pgbench.ops.groups import (
+    clip_share,
+    clipped,
+    group_mean,
+    group_std,
+    is_constant,
+    k3,
+    masked_mean,
+)
 
 
 @dataclass(frozen=True)
@@ -52,7 +61,9 @@ def grpo_advantage(
 ) -> Tensor:
     """Eq. 1: rewards (N,), the prompt of each (N,) -> (N,)."""
     centred = reward - group_mean(reward, group)
-    return centred / (group_std(reward, group, unbiased) + eps)
+    adv = centred / (group_std(reward, group, unbiased) + eps)
+    # Exactly 0: dividing by eps would enlarge what rounding leaves of equal fractions.
+    return torch.where(is_constant(reward, group), 0.0, adv)
 
 
 class GRPO(GroupAlgorithm):

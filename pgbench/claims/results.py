@@ -208,20 +208,21 @@ def _labels(check: Check) -> tuple[str, ...]:
 def _figures(
     name: str, row: Mapping[str, Any] | None, evidence: Evidence
 ) -> dict[int, float]:  # fmt: skip
-    """A diagnostic of the runs of a row, by seed.
+    """A diagnostic of the runs of a row, by seed; a run that has not got there lacks it.
 
-    Raises: PgbenchError if a finished run has no such figure.
+    Raises: PgbenchError if no run of the suite has such a figure.
     """
-    out = {}
-    for score in row["scores"] if row else ():
-        figures = evidence.diagnostics.get(score["record"], {})
-        if name not in figures:
-            raise PgbenchError(
-                f"{evidence.suite.name}: record {score['record'][:12]} has no diagnostic '{name}'; "
-                f"it has {', '.join(figures) or 'none'}"
-            )
-        out[score["seed"]] = figures[name]
-    return out
+    if row and not any(name in figures for figures in evidence.diagnostics.values()):
+        known = sorted({key for figures in evidence.diagnostics.values() for key in figures})
+        raise PgbenchError(
+            f"{evidence.suite.name}: no record has a diagnostic '{name}'; "
+            f"they have {', '.join(known) or 'none'}"
+        )
+    pairs = [
+        (score["seed"], evidence.diagnostics.get(score["record"], {}))
+        for score in (row["scores"] if row else ())
+    ]
+    return {seed: figures[name] for seed, figures in pairs if name in figures}
 
 
 class _Task:

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from statistics import mean, pstdev, quantiles, stdev
 from typing import Any
 
-import torch
 from torch import Tensor
 
 WINDOW = 20  # steps over which a figure is averaged, or called steady or not
 END = 50  # steps at the end of a run
 GAIN = 0.05  # of pass@1 over the first window, at which entropies of methods are compared
-KEPT = ("grad_norm", "logp", "pass@1", "length", "format", "wrong_sign")
+KEPT = ("grad_norm", "logp", "pass@1", "pass@k", "length", "format", "wrong_sign")
 
 
 class History:
@@ -24,22 +23,20 @@ class History:
 
     def add(self, metrics: dict[str, Tensor]) -> None:
         """Append a step's."""
-        names = [name for name in (*KEPT, *self.watched) if name in metrics]
-        if names:
-            # One copy from the device for all of them.
-            row = torch.stack([metrics[name].double() for name in names]).tolist()
-            for name, value in zip(names, row, strict=True):
-                self.values.setdefault(name, []).append(value)
+        for name in (*KEPT, *self.watched):
+            if name in metrics:
+                self.values.setdefault(name, []).append(float(metrics[name]))
 
     def summary(self) -> dict[str, float]:
         """Figures of the whole run.
 
         grad_norm_cv: standard deviation of the gradient norm over its mean, within windows of
         `WINDOW` steps, averaged over the windows; grad_norm_p95: its 95th percentile. entropy_end,
-        length_end, format_end: means of the last `END` steps. pass@1_drop: of the training
-        responses, the best window less the last. entropy_at_gain: the entropy in the first window
-        whose pass@1 is `GAIN` above the first one's. wrong_sign: share of right responses with a
-        negative advantage, mean of the run. X_mean and X_sd of what an algorithm watches.
+        length_end, format_end, pass@k_end (k: the group): means of the last `END` steps.
+        pass@1_drop: of the training responses, the best window less the last. entropy_at_gain: the
+        entropy in the first window whose pass@1 is `GAIN` above the first one's. wrong_sign: share
+        of right responses with a negative advantage, mean of the run. X_mean and X_sd of what an
+        algorithm watches.
 
         Entropies, in nats a token, are estimated by all responses' own log-probabilities: the
         logged ones leave out responses without a gradient, differently in each method.
@@ -51,10 +48,10 @@ class History:
         if spreads:
             out["grad_norm_cv"] = mean(spreads)
             out["grad_norm_p95"] = quantiles(norms, n=20)[-1]
-        ends = {name: self.values.get(name, []) for name in ("length", "format")}
-        for name, values in {"entropy": surprise, **ends}.items():
-            if values:
-                out[f"{name}_end"] = mean(values[-END:])
+        ends = {name: self.values.get(name, []) for name in ("length", "format", "pass@k")}
+        for name, tail in {"entropy": surprise, **ends}.items():
+            if tail:
+                out[f"{name}_end"] = mean(tail[-END:])
         rates = [mean(w) for w in windows(self.values.get("pass@1", []))]
         if rates:
             out["pass@1_drop"] = max(rates) - rates[-1]

@@ -1,9 +1,12 @@
 """Advantages of the text family: worked numbers, limits, invariances."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
+from tiny_lm import make
+from token_groups import batch
 
 from pgbench.baselines.text.dapo import overlong_penalty
 from pgbench.baselines.text.dr_grpo import dr_grpo_advantage
@@ -14,6 +17,7 @@ from pgbench.baselines.text.reinforce import advantage as reinforce_advantage
 from pgbench.baselines.text.reinforce_pp import credit
 from pgbench.baselines.text.remax import remax_advantage
 from pgbench.baselines.text.rloo import rloo_advantage
+from pgbench.baselines.text.rloo_lp import RLOOLP, length_factor
 from pgbench.ops.groups import kl_penalty, to_go, token_rewards, whiten
 
 ONE = torch.tensor([1.0, 1, 0, 0, 0])
@@ -56,6 +60,13 @@ def test_equal_rewards_give_nothing(method):
     adv = method(reward, group)
     near(adv[:4], torch.zeros(4), 1e-6)
     assert float(adv[4]) > 0 > float(adv[5])
+
+
+def test_equal_fractions_give_grpo_nothing_either():
+    """Eight rewards of 0.7 have a mean that differs from 0.7 in the last bit."""
+    reward, group = torch.full((8,), 0.7), torch.zeros(8, dtype=torch.long)
+    assert float((reward - reward.mean()).abs().max()) > 0 or float(reward.sum()) != 8 * 0.7
+    assert float(grpo_advantage(reward, group).abs().max()) == 0
 
 
 @pytest.mark.parametrize("method", [*GROUP_METHODS, lambda r, g: reinforce_advantage(r, "batch")])
@@ -189,3 +200,24 @@ def test_token_rewards_put_the_verdict_on_the_last_own_token():
 def test_overlong_penalty():
     lengths = torch.tensor([0.0, 16384, 18432, 20480])
     near(overlong_penalty(lengths, 20480, 4096), [0.0, 0.0, -0.5, -1.0])
+
+
+def test_rloo_with_a_length_penalty(tiny):
+    lengths = torch.tensor([1.0, 3, 5, 9, 4, 2, 7, 7])
+    right = torch.tensor([True, True, True, False, True, False, True, True])
+    group = torch.tensor([0, 0, 0, 0, 1, 1, 2, 2])
+    factor = length_factor(lengths, right, group, 0.4)
+    std = math.sqrt(8 / 3)  # population, of 1, 3, 5: the wrong response does not count
+    low, high = (1 / (1 + math.exp(x)) for x in (2 / std, -2 / std))
+    want = [1 - 0.4 * low, 0.8, 1 - 0.4 * high, 1, 0.8, 1, 0.8, 0.8]
+    near(factor, want, 1e-5)
+    near(length_factor(lengths, ~right & right, group, 0.4), torch.ones(8))
+    # Shorter right responses get more, all of them more than a wrong one.
+    one = batch([[1, 1, 1, 0], [1, 0, 0, 0]], length=9)
+    size = torch.tensor([1.0, 3, 5, 9, 4, 2, 7, 7])
+    mask = (torch.arange(9) < size[:, None]).float()
+    one = replace(one, mask=mask)
+    shaped = make(RLOOLP, tiny, alpha=0.4).shape(one)
+    near(shaped.reward, [*want[:3], 0, 0.8, 0, 0, 0], 1e-5)
+    with pytest.raises(ValueError, match=r"alpha must be in \[0, 1\), not 1"):
+        RLOOLP.Config(alpha=1.0)

@@ -198,7 +198,7 @@ class BAPO(GroupAlgorithm):
         c = self.config
         if c.mode == "fixed":
             low, high = (logp.new_full((), x) for x in (c.low_min, c.high_min))
-            log = dict[str, Tensor]()
+            log = {"c_low": low, "c_high": high}
         else:
             found = rows.extra if self.looks_ahead else self.ahead(logp.detach(), rows)
             log = {name: found[name] for name in self.watched}

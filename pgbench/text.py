@@ -21,7 +21,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], fit: int | None = 
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(count)]
     right = [all(row[i][:1] in "-0123456789[" for row in rows) for i in range(count)]
     if fit is not None:
-        widths[-1] = min(widths[-1], max(fit - sum(widths[:-1]) - 2 * (count - 1), 24))
+        widths[-1] = min(widths[-1], max(fit - sum(widths[:-1]) - 2 * (count - 1), 16))
         right[-1] = False
 
     def line(row: Sequence[str]) -> str:

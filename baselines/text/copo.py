@@ -163,8 +163,6 @@ class COPO(GroupAlgorithm):
         if c.consistency:
             shared = shared * consistency(entropy, group)
         loc = grpo_advantage(batch.reward, group, c.eps)
-        # In a group of equal rewards the mean may be off by a rounding error.
-        loc = torch.where(is_constant(batch.reward, group), 0.0, loc)
         glob = c.coef * global_advantage(shared, group, c.eps).float()
         w = local_weight(entropy, batch.reward, loc, c.gamma, c.rho, c.gate).float()
         adv = w * loc + (1 - w) * glob

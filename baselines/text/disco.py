@@ -29,7 +29,7 @@ Departures from the paper and from the released code:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -136,16 +136,22 @@ def kl_terms(logp: Tensor, rows: Rows, form: str) -> Tensor:
     return old - logp if form == "k1" else k3(old, logp)
 
 
-def constrained(
-    value: Tensor, slope: Tensor, kl: Tensor, rows: Rows, beta: float, delta: float,
-    penalty: str, equalise: bool,
-) -> dict[str, Tensor]:  # fmt: skip
-    """What `surrogate` needs of J, dJ/ds (n,) and K of a minibatch, and what is logged."""
+LOGGED = ("objective", "kl", "penalty_active", "wrong_sign")
+
+
+def weighed(logp: Tensor, rows: Rows, c: Any) -> dict[str, Tensor]:
+    """What `surrogate` needs of a minibatch, N dJ/ds (n,) among it, and what is logged.
+
+    `c` is the config of DisCO or of a method that only has other weights of right responses.
+    """
+    tau = None if c.base == "disco-b" else TAU[c.score] if c.tau is None else c.tau
+    s, kl = scores(logp, rows, c.score), rows.total(kl_terms(logp, rows, c.kl))
+    value, slope = objective(s, rows["share"], rows["wrong"], rows.group, tau, c.count_all)
     gain = rows.totals.rows * slope
-    scale = rms(gain, rows.mask) if equalise else torch.ones_like(value)
+    scale = rms(gain, rows.mask) if c.equalise else torch.ones_like(value)
     gain = gain / scale
-    excess = (kl - delta).clamp(min=0)
-    slope_kl = (beta if penalty == "released" else 2 * beta) * excess  # of Eq. 4 in K
+    excess = (kl - c.kl_radius).clamp(min=0)
+    slope_kl = (1 if c.penalty == "released" else 2) * c.kl_weight * excess  # of Eq. 4 in K
     right = rows["correct"]
     negative = (right * (gain < 0)).sum() / right.sum().clamp(min=1)
     return {
@@ -155,14 +161,12 @@ def constrained(
     }  # fmt: skip
 
 
-def surrogate(s: Tensor, kl: Tensor, rows: Rows) -> tuple[Tensor, dict[str, Tensor]]:
+def surrogate(logp: Tensor, rows: Rows, c: Any) -> tuple[Tensor, dict[str, Tensor]]:
     """Eq. 4 of some rows: its exact gradient, their share of its value; and the log."""
+    s, kl = scores(logp, rows, c.score), rows.total(kl_terms(logp, rows, c.kl))
     step = rows.total(-rows["gain"] * s) + rows["slope_kl"] * kl
     value = rows["value"] * (len(s) / rows.totals.rows)
     return step - step.detach() + value, {name: rows[name] for name in LOGGED}
-
-
-LOGGED = ("objective", "kl", "penalty_active", "wrong_sign")
 
 
 class DisCO(GroupAlgorithm):
@@ -185,17 +189,8 @@ class DisCO(GroupAlgorithm):
 
     def ahead(self, logp: Tensor, rows: Rows) -> dict[str, Tensor]:
         """J with its slopes, and K."""
-        c = self.config
-        tau = None if c.base == "disco-b" else TAU[c.score] if c.tau is None else c.tau
-        s, kl = scores(logp, rows, c.score), rows.total(kl_terms(logp, rows, c.kl))
-        value, slope = objective(s, rows["share"], rows["wrong"], rows.group, tau, c.count_all)
-        return constrained(
-            value, slope, kl, rows, c.kl_weight, c.kl_radius, c.penalty, c.equalise
-        )  # fmt: skip
+        return weighed(logp, rows, self.config)
 
     def loss(self, logp: Tensor, rows: Rows) -> tuple[Tensor, dict[str, Tensor]]:
         """Eq. 4."""
-        c = self.config
-        return surrogate(
-            scores(logp, rows, c.score), rows.total(kl_terms(logp, rows, c.kl)), rows
-        )  # fmt: skip
+        return surrogate(logp, rows, self.config)

@@ -42,7 +42,7 @@ from pgbench.lm.learner import GroupAlgorithm
 from pgbench.lm.rows import Rows, Seen
 from pgbench.ops.groups import group_sum
 
-from .disco import TAU, check, classes, constrained, kl_terms, objective, scores, surrogate, uniform
+from .disco import check, classes, surrogate, uniform, weighed
 
 
 @dataclass(frozen=True)
@@ -116,17 +116,8 @@ class DRPO(GroupAlgorithm):
 
     def ahead(self, logp: Tensor, rows: Rows) -> dict[str, Tensor]:
         """J with its slopes, and K."""
-        c = self.config
-        tau = None if c.base == "disco-b" else TAU[c.score] if c.tau is None else c.tau
-        s, kl = scores(logp, rows, c.score), rows.total(kl_terms(logp, rows, c.kl))
-        value, slope = objective(s, rows["share"], rows["wrong"], rows.group, tau, c.count_all)
-        return constrained(
-            value, slope, kl, rows, c.kl_weight, c.kl_radius, c.penalty, c.equalise
-        )  # fmt: skip
+        return weighed(logp, rows, self.config)
 
     def loss(self, logp: Tensor, rows: Rows) -> tuple[Tensor, dict[str, Tensor]]:
         """Eq. 6."""
-        c = self.config
-        return surrogate(
-            scores(logp, rows, c.score), rows.total(kl_terms(logp, rows, c.kl)), rows
-        )  # fmt: skip
+        return surrogate(logp, rows, self.config)

@@ -128,14 +128,17 @@ def find_entry(record: Record, track: Track, env: SuiteEnv | None) -> Entry | No
         if (
             entry.algo == algorithm["name"]
             and set(algorithm["defaults_changed"]) <= set(declared)
-            and all(algorithm["config"].get(k) == _listed(v) for k, v in declared.items())
+            and all(_same(algorithm["config"].get(k), v) for k, v in declared.items())
         ):
             return entry
     return None
 
 
-def _listed(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+def _same(own: Any, declared: Any) -> bool:
+    """Whether a record's value is the declared one; a TOML file has to write None as a word."""
+    if own is None and declared == "none":
+        return True
+    return bool(own == (list(declared) if isinstance(declared, tuple) else declared))
 
 
 def _plain(value: Any) -> str:

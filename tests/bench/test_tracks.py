@@ -33,3 +33,20 @@ def test_more_samples_than_the_track_allows_are_refused(records):
     more = {**record, "cost": {**record["cost"], "samples": 76_801}}
     with pytest.raises(PgbenchError, match=r"76,801 responses were drawn, track .* allows 76,800"):
         obey(more, suite, "here")
+
+
+def test_none_is_declared_as_a_word():
+    """TOML has no null: lam = "none" is the row of the records whose lam is None."""
+    from pgbench.boards.rows import find_entry
+    from pgbench.ledger import read_board
+
+    suite = find_suite("group-papers-mini-v1", ROOT)
+    folder = ROOT / "records" / "group-papers-mini-v1"
+    found = [entry.record for entry in read_board(folder, lambda record, where: None)]
+    drpo = [r for r in found if r["algorithm"]["name"] == "drpo"]
+    rows = {}
+    for record in drpo:
+        track = find_track(record, suite)
+        entry = find_entry(record, track, suite.environments["math-nano-padded"])
+        rows.setdefault(record["algorithm"]["config"]["lam"], set()).add(entry.label)
+    assert rows == {None: {"drpo, no lengths"}, 0.1: {"drpo, lam 0.1"}, 0.02: {"drpo, lam 0.02"}}

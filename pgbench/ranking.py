@@ -27,9 +27,10 @@ def rank_groups(
 ) -> dict[str, int]:
     """Rank of each row: 1 + the number of rows whose mean is higher and significantly so.
 
-    `p_values` has each pair once, in either order; Holm's correction is over all of them. A pair
-    that is missing or nan parts nobody. Ranks may skip numbers, and a row can share a rank with
-    two others that a test parts.
+    No row ranks above one whose mean is higher: where the spread of a poor row is too wide for
+    any test, it takes the rank of the rows above it. `p_values` has each pair once, in either
+    order; Holm's correction is over all of them. A pair that is missing or nan parts nobody. Ranks
+    may skip numbers, and a row can share a rank with two others that a test parts.
 
     Raises: PgbenchError if a pair is given twice or names a row without a mean.
     """
@@ -41,4 +42,7 @@ def rank_groups(
     for (a, b), p in zip(p_values, holm(list(p_values.values())), strict=True):
         if p <= level and means[a] != means[b]:
             ranks[a if means[a] < means[b] else b] += 1
-    return ranks
+    return {
+        name: max([rank, *(ranks[other] for other in ranks if means[other] > means[name])])
+        for name, rank in ranks.items()
+    }

@@ -30,7 +30,8 @@ TEST = (
     "(floor 0, reference 1) with stratified-bootstrap intervals corrected for few seeds. Rows "
     "share a rank unless a test separates them at 5% after Holm's correction over all pairs: "
     "Welch's test in one environment, across environments a t test on the differences between "
-    "runs of one seed number, averaged over the environments. A failed run scores the floor."
+    "runs of one seed number, averaged over the environments. No row ranks above one whose mean is "
+    "better. A failed run scores the floor."
 )
 
 

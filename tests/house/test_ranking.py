@@ -42,6 +42,13 @@ def test_ranks_worked():
     assert rank_groups({}, {}) == {}
 
 
+def test_a_wide_spread_does_not_lift_a_poor_row():
+    """A run away in one seed: no test parts the row from any other, and yet it is the last."""
+    means = {"a": 3.0, "b": 2.0, "runaway": 1.0}
+    p = {("a", "b"): 1e-6, ("a", "runaway"): 0.3, ("b", "runaway"): 0.4}
+    assert rank_groups(means, p) == {"a": 1, "b": 2, "runaway": 2}
+
+
 def test_ranks_are_of_corrected_p_values():
     means = {"a": 2.0, "b": 1.0, "c": 1.0}
     one = {("a", "b"): 0.04}

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from . import Responses, Sampling
+from .decoding import decoding, growing
 
 ROWS = 512  # responses written at a time
 SHRINK = 0.75  # the batch is cut when so few of its rows are left
@@ -76,8 +77,8 @@ class TransformersEngine:
         out = self.model.decoder(
             input_ids=ids, attention_mask=seen, position_ids=positions, use_cache=True
         )
-        cache = out.past_key_values
-        cache.batch_repeat_interleave(count)
+        out.past_key_values.batch_repeat_interleave(count)
+        cache = growing(out.past_key_values)
         hidden = out.last_hidden_state[:, -1].repeat_interleave(count, 0)
         seen = seen.repeat_interleave(count, 0)
         position = positions[:, -1].repeat_interleave(count, 0)
@@ -109,10 +110,11 @@ class TransformersEngine:
                 )
             position = position + 1
             seen = torch.cat([seen, seen.new_ones(len(seen), 1)], 1)
-            hidden = self.model.decoder(
-                input_ids=token[:, None], attention_mask=seen, position_ids=position[:, None],
-                past_key_values=cache, use_cache=True,
-            ).last_hidden_state[:, -1]  # fmt: skip
+            with decoding(self.model.decoder.config):
+                hidden = self.model.decoder(
+                    input_ids=token[:, None], attention_mask=seen, position_ids=position[:, None],
+                    past_key_values=cache, use_cache=True,
+                ).last_hidden_state[:, -1]  # fmt: skip
         beyond = torch.arange(limit, device=device) >= lengths[:, None]
         tokens.masked_fill_(beyond, 0)
         logps.masked_fill_(beyond, 0.0)

@@ -28,8 +28,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -90,12 +89,6 @@ def since(began: tuple[float, float]) -> tuple[float, float]:
     return now[0] - began[0], now[1] - began[1]
 
 
-def commands() -> Iterator[str]:
-    """What the main process asks for, a word at a time."""
-    for line in sys.stdin:
-        yield line.strip()
-
-
 def reply(**values: Any) -> None:
     """Answer the main process."""
     print(json.dumps(values), flush=True)
@@ -149,7 +142,7 @@ def ours(args: argparse.Namespace) -> None:
     clocks.around(learner, "adamw_", "optimiser")
     phases = loop.phases()
     reply(parameters=algorithm.model.size)
-    for word in commands():
+    for word in map(str.strip, sys.stdin):
         algorithm.skips_zero = word != "all"  # type: ignore[misc]
         clocks.on = word == "split"
         clocks.spent.clear()
@@ -219,7 +212,7 @@ def theirs(args: argparse.Namespace) -> None:
                 control.should_training_stop = True
             self.began = clock()
 
-    words = commands()
+    words = map(str.strip, sys.stdin)
     with tempfile.TemporaryDirectory() as folder:
         config = trl.GRPOConfig(
             output_dir=folder, use_cpu=device.type == "cpu", bf16=False,
@@ -331,12 +324,10 @@ def compare(args: argparse.Namespace) -> None:
     parts = [here.step("split") for _ in range(args.rounds)]
     for side in {id(s): s for s, _ in sides.values()}.values():
         side.close()
-    load = Path("/proc/loadavg")
-    busy = f", load average {load.read_text().split()[0]}" if load.exists() else ""
     print(
         f"{args.case}: {here.parameters:,} parameters, {args.prompts} x {args.group} responses, "
-        f"{args.threads} thread(s), {args.rounds} rounds{busy}; a product of matrices "
-        f"{rate / 1e9:.0f} GFLOP/s\n\n"
+        f"{args.threads} thread(s), {args.rounds} rounds, load average {os.getloadavg()[0]:.2f}; "
+        f"a product of matrices {rate / 1e9:.0f} GFLOP/s\n\n"
         "| | step, ms [quartiles] | TRL / this | processor, ms | TRL / this "
         "| tokens generated | generated a second "
         "| tokens through the training pass | trained a second | mean reward | of the bound |\n"

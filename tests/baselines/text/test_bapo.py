@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from near import near
 from tiny_lm import make, make_batch
 from token_groups import batch
 
@@ -19,10 +20,6 @@ R = torch.tensor([[2.0, 1.0, 0.5, 1.0]], dtype=F64)
 A = torch.tensor([[1.0, 1.0, -1.0, -1.0]], dtype=F64)
 W = torch.ones_like(R)
 LOWS, HIGHS = grid(0.6, 0.9, 0.02), grid(1.2, 3.0, 0.05)
-
-
-def near(x, y, tolerance=1e-6):
-    torch.testing.assert_close(x, torch.as_tensor(y, dtype=x.dtype), atol=tolerance, rtol=tolerance)
 
 
 def share(low, high, adv=A, ratio=R, weight=W, statistic="value"):

@@ -4,17 +4,13 @@ import math
 
 import pytest
 import torch
+from near import near
 
 from pgbench.baselines.text.bnpo import beta_parameters, bnpo_advantage, inverse_density
 from pgbench.baselines.text.dr_grpo import dr_grpo_advantage
 from pgbench.baselines.text.grpo import grpo_advantage
 
 F64 = torch.float64
-
-
-def near(x, y, tolerance=1e-6):
-    y = torch.as_tensor(y, dtype=x.dtype)
-    torch.testing.assert_close(x, y, atol=tolerance, rtol=tolerance)
 
 
 def rewards(*right, size=5):

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from near import near
 from tiny_lm import make, make_batch
 from token_groups import batch
 
@@ -24,11 +25,6 @@ from pgbench.lm.rows import Rows, Seen
 from pgbench.ops.groups import Totals
 
 F64 = torch.float64
-
-
-def near(x, y, tolerance=1e-6):
-    y = torch.as_tensor(y, dtype=x.dtype)
-    torch.testing.assert_close(x, y, atol=tolerance, rtol=tolerance)
 
 
 def with_answers(rewards, answers, written=None):

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from near import near
 from tiny_lm import make, make_batch
 from token_groups import batch
 
@@ -16,10 +17,6 @@ from pgbench.lm.rows import Rows, Seen
 from pgbench.ops.groups import Totals
 
 F64 = torch.float64
-
-
-def near(x, y, tolerance=1e-6):
-    torch.testing.assert_close(x, torch.as_tensor(y, dtype=x.dtype), atol=tolerance, rtol=tolerance)
 
 
 def weights(lengths, right, lam, longest=8000, group=None):

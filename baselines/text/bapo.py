@@ -16,8 +16,9 @@ c_low never helps to reach rho.
 
 Departures from the paper and from the released code, a port to verl:
 - rho, steps and ranges are the paper's constants as a note on it gives them (0.4; the code's readme
-  says 0.5). The port's search is order=released weighting=none target=pos-over-neg dual=3
-  scope=microbatch with other constants: c_low moves first, pos/neg is compared with rho;
+  says 0.5, of which statistic is not known: pos/neg = 0.5 is a share of 1/3). The port's search is
+  order=released weighting=none target=pos-over-neg dual=3 scope=microbatch with other constants:
+  c_low moves first, pos/neg is compared with rho;
 - statistic=gradient is ours: tokens that the clip leaves without gradient count 0 in Eq. 2, so that
   raising c_low does help;
 - one optimiser step a batch by default, for which r is 1, share does not depend on the bounds, and

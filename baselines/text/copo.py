@@ -15,17 +15,18 @@ final answer is a, rho_it the ratio of token t under the present policy and that
 Where answers differ a prompt learns from its own responses; where they agree, and Eq. 2 has nothing
 to say, from how it does among the prompts of the batch. The gate is
   only-soft          1, the paper's
-  soft-with-zero     [R_i != 0]: wrong responses have the global term only, as in the released run
+  soft-with-zero     [R_i != 0]: wrong responses have the global term only, as in the released run;
+                     with rewards such as -1 and 1 it is always open
   soft-with-forced   [A_i != 0]
   only-zero, only-forced     w is that gate alone, without the sigmoid
   only-global, no-global     w = 0, w = 1; the latter is GRPO
   only-soft-with-coef        only-soft with `coef` times the global term, a later released version
 
 Departures from the paper and the released code, which differ:
-- gamma, rho and the factor of Eq. 3 are the ones reported for the paper; the released run has 5, 1
-  and no factor, and the gate soft-with-zero;
-- answers are compared by value (1/2 and 0.5 agree), released: as written (`answers`). Responses
-  that state none count as one answer;
+- gamma and rho are the ones reported for the paper, and the factor of Eq. 3 is taken for a part of
+  the method; the released run has 5, 1 and no factor, and the gate soft-with-zero;
+- answers are compared by value (1/2 and 0.5 agree), released: as written (`answers`). That
+  responses that state none count as one answer is ours;
 - G = 1 has no factor, and one prompt in a batch A' = 0 (released: not a number);
 - both standard deviations are unbiased, eps is 1e-6 and dual is 3, as released; there is no KL
   term. Eq. 4 is of the whole batch, whatever minibatches follow;

@@ -1,7 +1,8 @@
 """D3S: Dynamic Dual-Level Down-Sampling (Learning More with Less, 2025, arXiv 2509.22115).
 
 Equations, numbered here; A_i is GRPO's advantage on the full groups, l_i the tokens of response i,
-H_it the entropy (nats, whole vocabulary) of the policy that wrote token t:
+H_it the entropy (nats, whole vocabulary, at the temperature of sampling) of the policy that wrote
+token t:
   Eq. 1   S = the N_s of all N responses of the batch whose A have the largest variance: the k
           smallest and the N_s - k largest, for the best k. A is not normalised again
   Eq. 2   T = the share K of all tokens of S, taken together, with the largest |A_i| H_it
@@ -16,7 +17,7 @@ is D1S, with scope=cross D1S-Cross; schedule=none alone is D2S.
 
 Departures, all where the paper (abstract and reviews are public, no code) leaves cases open:
 - the four budgets are ours: a quarter of the responses and a tenth of their tokens at first, all
-  of them at the end;
+  of them at the end; p is step / steps in the paper, so that its last step falls short of those;
 - so is the mean of Eq. 4, the host's over the tokens that are left, which gives a token more weight
   where few of its response are left. normaliser=lengths divides by l_i, constant by Lmax, so that
   only what is left out changes. The number of rows in the denominator is N_s, in all three;
@@ -124,8 +125,8 @@ def most_varied(adv: Tensor, size: int) -> Tensor:
     low = torch.arange(size + 1)  # k
     first, second = (ends[:, low] + ends[:, -1:] - ends[:, count - size + low]) / size
     variance = second - first.square()
-    # The first of those that differ by rounding alone.
-    k = int((variance >= variance.max() * (1 - 1e-12)).nonzero()[0])
+    # The first of those that differ by rounding alone: of squares, whose differences variances are.
+    k = int((variance >= variance.max() - 1e-12 * second.max()).nonzero()[0])
     return torch.cat([order[:k], order[count - size + k :]]).sort().values
 
 

@@ -9,8 +9,9 @@ prompt q, B all prompts, rho_it the ratio of token t under the present and the l
           KL(pi_old || pi)
   Eq. 4   L = -J + beta max(K - delta, 0)^2  (penalty=paper), half of the last term (released)
 A prompt whose responses are all of one class adds 0 to J and counts in B. Proposition 1: for binary
-rewards GRPO maximises E_q sqrt(p (1 - p)) [E_{P_q} s+ - E_{N_q} s-], the ratio scores clipped; the
-weight of a prompt by its pass rate p and the clip are what DisCO takes out.
+rewards and their population deviation GRPO maximises E_q sqrt(p (1 - p)) [E_{P_q} s+ - E_{N_q} s-],
+the ratio scores clipped; the weight of a prompt by its pass rate p and the clip are what DisCO
+takes out.
 There is no advantage, and inside the trust region, K <= delta, no pull to the old policy.
 
 Departures from the paper and from the released code:

@@ -18,6 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from pgbench.batches import TokenGroups
@@ -25,7 +26,7 @@ from pgbench.config import option
 from pgbench.lm.config import GroupConfig
 from pgbench.lm.learner import GroupAlgorithm
 from pgbench.lm.rows import Rows, Seen
-from pgbench.ops.groups import clip_share, clipped, group_mean
+from pgbench.ops.groups import clip_share, clipped, group_mean, is_constant
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ class Config(GroupConfig):
 
 def dr_grpo_advantage(reward: Tensor, group: Tensor) -> Tensor:
     """Eq. 1: rewards (N,), the prompt of each (N,) -> (N,)."""
-    return reward - group_mean(reward, group)
+    # Rounding of the mean must not make a signal of equal rewards.
+    return torch.where(is_constant(reward, group), 0.0, reward - group_mean(reward, group))
 
 
 class DrGRPO(GroupAlgorithm):

@@ -9,10 +9,12 @@ prompt q, B all prompts, l_i the tokens of response i, C the most that one may t
   Eq. 3   s_i = 1/l_i sum_t log pi(o_it)
   Eq. 4   J = 1/B sum_q [ sum_{P_q} omega_i s_i - tau log mean_{N_q} exp(s_i / tau) ]
   Eq. 5   K = mean over all tokens of log pi_old - log pi (kl=k1) or rho - log rho - 1 (k3)
-  Eq. 6   L = -J + beta/2 max(K - delta, 0)^2  (penalty=released), twice its last term (paper)
+  Eq. 6   L = -J + beta/2 max(K - delta, 0)^2  (penalty=released), twice its last term (paper:
+          as in that of DisCO)
 Length moves weight among the right responses of a prompt and never makes one of them negative, as
 a length reward within GRPO's advantage does: rewards (1, .9, .1, 0, 0, 0) give the third, a right
-one, -.53. lam=none, which stands for infinity, is DisCO; lam -> 0 leaves the shortest right answer.
+one, -.53 (population deviation). lam=none, which stands for infinity, is DisCO; lam -> 0 leaves the
+shortest right answer.
 A prompt whose responses are all of one class adds 0 to J and counts in B.
 
 Departures from the paper and from the released code:

@@ -1,7 +1,8 @@
 """GTPO: Trajectory-Based Policy Optimization in Large Language Models (2025, arXiv 2508.03772).
 
 Equations, numbered here; o_i is one of G responses to a prompt, l_i its tokens, H_it the entropy
-(nats, whole vocabulary) of the present policy at token t, without gradient:
+(nats, whole vocabulary, at the temperature of sampling) of the present policy at token t, without
+gradient:
   Eq. 1   A_i = scale (R_i - mean of the prompt's rewards), not divided by a standard deviation
   Eq. 2   conflict: a token is in conflict if it stands at the same place in a response of A > 0
           and in one of A < 0 to the prompt; a forward run is the conflict tokens that a response
@@ -24,6 +25,8 @@ Departures from the paper and from the released code:
   them. Those of the environments here go from 0 to 1; scale=20 gives Eq. 5 the published balance;
 - a token in both runs has w_plus once (ours; the released code multiplies), and H_ini is taken on
   the first minibatch of the first batch (ours; the paper's way is not known);
+- form=released has the released loss, not its run: AdamW with beta .999999 and weight decay .1, a
+  gradient limit of .1, one prompt a step, rewards for parts of the format;
 - a token that an environment said is in no conflict and ends a run;
 - entropies are above the threshold if by more than 1e-6, so that rounding does not filter a
   response at the threshold itself;

@@ -9,7 +9,8 @@ and b = F^-1(beta) two of its quantiles:
           MVaR = (beta - alpha) RVaR_[alpha, beta] + (1 + omega) alpha RVaR_[0, alpha]
   Eq. 3   A(S) = (S - a)+ - (S - b)+ + a - b - (1 + omega) (a - S)+
           slope 1 + omega below a, 1 up to b, and zero above it: never positive.
-          The gradient of Eq. 2 is E[A(S) sum_q grad log pi(y_q)] (Theorem 1)
+          The gradient of Eq. 2 is E[A(S) sum_q grad log pi(y_q)] (Theorem 1); Eq. 5 with a length
+          taken out of s divides the part of each response by its length
   Eq. 4   a <- a + eta (alpha - mean 1[S < a]) over all scores of the step, after their use, and b
           with beta likewise; at first both are the empirical quantiles of the first step
   Eq. 5   L = mean over responses of max(-A s, -A clip(s, 1 - eps_low, 1 + eps_high)), A that of the
@@ -25,8 +26,8 @@ the paper):
   ratio=token is the loss of the released code, token ratios and a mean over tokens; it also has
   dual=3. One step a batch by default, for which the ratio is 1: the same for all of this family;
 - the sizes are those of the family, too: 32 prompts are six bundles of five and one of two. The
-  scores of such a last bundle are sums like the others' and are pooled with them, as released,
-  which lowers a; prompts that are a multiple of B avoid it;
+  scores of such a last bundle are sums like the others' and are pooled with them, which lowers a;
+  prompts that are a multiple of B avoid it;
 - quantiles of a step come from those before it. In the released trainer the tracked ones do not
   reach the next batch, as far as it shows, and thresholds fall back to quantiles=bundle. It tracks
   19 levels, each by itself; here only the two that are used are. Where tracking has made a exceed
@@ -35,6 +36,13 @@ the paper):
   `std_floor` it counts as 1, as the released code does for questions (credit=std);
 - A of Eq. 3 is negative or zero, so that without a baseline every sampled response is pushed down,
   the better ones less: unbiased, but noisy in small batches. `centred`, ours, takes its mean off;
+- where more than alpha of the bundles have no right answer, a tends to 0, below which there is no
+  score, and omega has nothing to weigh: A = min(S, b) - b. Between two whole numbers nothing draws
+  a to a place, and the first batch decides;
+- form=released changes the advantage alone. Of the released scripts, as far as they were read, the
+  one for hard problems is form=released credit=sum-mean natural=false ratio=token dual=3 with
+  quantiles=bundle (what its tracking falls back to), the one for easy ones has credit=std,
+  level_high=0.9 and natural=true instead;
 - form=paper with risk=seeking, ours, is the mirror image of Eq. 3, (1 + omega) (S - b)+ in place of
   the last term, in form=released w (S - b)+ / (1 - beta + eps); risk=mean is ours.
 Groups of different sizes have no bundle samples and are refused.
@@ -89,7 +97,9 @@ class Config(GroupConfig):
         ("tracked", "batch", "bundle", "mean"),
     )
     centred: bool = option(
-        False, "form=paper: A less its mean over the step, which leaves Eq. 3's gradient; ours"
+        False,
+        "form=paper: A less its mean over the step's n scores, which leaves 1 - 1/n of Eq. 3's "
+        "gradient; ours",
     )
     eta: float = option(0.1, "step of Eq. 4; the released code's")
     ratio: str = option(
@@ -136,6 +146,9 @@ class Config(GroupConfig):
             raise ValueError("omega is an option of form=paper; form=released has mix")
         elif self.centred:
             raise ValueError("centred is an option of form=paper; form=released has natural")
+        tail = {"averse": self.level_low, "seeking": 1 - self.level_high, "mean": 1}[self.risk]
+        if self.form == "released" and self.mix and not tail:
+            raise ValueError("form=released divides by the share of its tail, which is 0 here")
 
 
 def table(group: Tensor) -> Tensor:

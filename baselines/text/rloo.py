@@ -27,7 +27,7 @@ from pgbench.config import option
 from pgbench.lm.config import GroupConfig
 from pgbench.lm.learner import GroupAlgorithm
 from pgbench.lm.rows import Rows, Seen
-from pgbench.ops.groups import group_mean, group_size, kl_penalty
+from pgbench.ops.groups import group_mean, group_size, is_constant, kl_penalty
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,9 @@ def rloo_advantage(reward: Tensor, group: Tensor) -> Tensor:
     """Eq. 2: rewards (N,), the prompt of each (N,) -> (N,)."""
     size = group_size(group)
     others = (group_mean(reward, group) * size - reward) / (size - 1).clamp(min=1)
-    return torch.where(size > 1, reward - others, reward)
+    # Rounding of the mean must not make a signal of equal rewards.
+    adv = torch.where(is_constant(reward, group), 0.0, reward - others)
+    return torch.where(size > 1, adv, reward)
 
 
 class RLOO(GroupAlgorithm):

@@ -35,7 +35,7 @@ MARGINS = {
     "seed_std": "of the spread between seeds: the root mean square of both standard deviations",
 }
 _FILE = {"algorithm", "paper", "title", "registered", "claim"}
-_CLAIM = {"id", "statement", "source", "note", "check"}
+_CLAIM = {"id", "statement", "source", "note", "remark", "check"}
 _CHECK = {
     "suite", "track", "kind", "a", "b", "environments", "at_least", "margin", "role", "note",
     "diagnostic",
@@ -75,6 +75,7 @@ class Claim:
     statement: str
     source: str
     note: str  # what differs from the paper's protocol
+    remark: str  # what its results say of the checks themselves; the one text that comes after them
     checks: tuple[Check, ...]
 
 
@@ -109,7 +110,7 @@ def read_claims(path: Path, root: Path, suites: dict[str, Suite] | None = None) 
     """The claims that a TOML file registers; its checks name suites of `<root>/suites`.
 
     `algorithm`, `paper`, `title`, `registered`, then for each `[[claim]]` `id`, `statement`,
-    `source`, `note`, and for each `[[claim.check]]`:
+    `source`, `note`, `remark` (added when results had been read) and for each `[[claim.check]]`:
     `suite`, `track`; `a`, `b`: labels of two entries of the track (within: `a` alone);
     `kind`: better, not-worse, on-par or within (`KINDS`);
     `environments`: all of the track by default;
@@ -158,6 +159,7 @@ def _claim(table: Table, algorithm: str, root: Path, suites: dict[str, Suite]) -
         statement=_text(table, "statement"),
         source=_text(table, "source"),
         note=_text(table, "note"),
+        remark=_text(table, "remark", ""),
         checks=checks,
     )
 

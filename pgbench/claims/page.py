@@ -33,6 +33,7 @@ too few are left), after Holm's correction over the checks that can refute the c
 wrong in at most 2.5% of all cases, as far as means over so few seeds are near normal.
 - "p for" is the chance of numbers that speak for the check this much or more if it is false, "p \
 against" of numbers that speak against it if it is true, corrected."""
+REMARK = "Remark, written when the results had been read"
 EFFECTS = """\
 - Difference: mean of a minus mean of b over seeds, in the environment's own unit, positive where \
 a is better; Welch's 95% interval. Standardised: Hedges' g, the same in standard deviations \
@@ -49,7 +50,11 @@ def to_markdown(results: Result) -> str:
     margins = [f"- margin `{name}`: a fraction {text}." for name, text in MARGINS.items()]
     roles = [f"- role `{name}`: {text}." for name, text in ROLES.items()]
     overview = [
-        (claim["id"], claim["statement"], f"**{claim['verdict']}**")
+        (
+            claim["id"],
+            claim["statement"],
+            f"**{claim['verdict']}**{', see its remark' if claim['remark'] else ''}",
+        )
         for paper in results["papers"]
         for claim in paper["claims"]
     ]
@@ -73,6 +78,8 @@ def _claim(claim: Result) -> list[str]:
         f"Source: {escape(claim['source'])}",
         f"Protocol: {escape(claim['note'])}",
     ]
+    if claim["remark"]:
+        parts.append(f"{REMARK}: {escape(claim['remark'])}")
     for number, check in enumerate(claim["checks"], 1):
         lines = [
             f"**Check {number}: {check['state']}.** {escape(sentence(check, '`'))}.",
@@ -92,6 +99,8 @@ def to_text(results: Result, columns: int) -> str:
         for claim in paper["claims"]:
             blocks.append(f"{claim['id']}: {claim['verdict']}")
             blocks.append(_indented(claim["statement"], columns, "  "))
+            if claim["remark"]:
+                blocks.append("\n" + _indented(f"{REMARK}: {claim['remark']}", columns, "  "))
             for number, check in enumerate(claim["checks"], 1):
                 line = f"{number}. {check['state']}: {sentence(check, chr(39))}"
                 blocks.append("\n" + _indented(line, columns, "  ", "     "))

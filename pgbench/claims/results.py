@@ -133,6 +133,7 @@ def judge(claim: Claim, evidence: Mapping[str, Evidence]) -> Result:
         "statement": claim.statement,
         "source": claim.source,
         "note": claim.note,
+        "remark": claim.remark,
         "verdict": _verdict(needed, runs),
         "runs": runs,
         "checks": checks,

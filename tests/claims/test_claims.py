@@ -151,6 +151,21 @@ def test_a_check_that_informs_changes_no_verdict(claims_file, add_runs):
     assert claim["verdict"] == "reproduced"
 
 
+def test_a_remark_stands_beside_the_verdict_and_changes_nothing(claims_file, add_runs):
+    values = scores(HIGH, LOW, [-40.0, -42.0, -44.0], [-62.0, -64.0, -66.0])
+    root = claims_file()
+    add_runs(root, values)
+    plain = verdict(root)
+    claims_file(
+        CLAIMS.replace('note = "Two toys."', 'note = "Two toys."\nremark = "Trivial | so."')
+    )
+    claim = verdict(root)
+    assert claim == plain | {"remark": "Trivial | so."}
+    page = to_markdown(hold(find_claims(root), root))
+    assert "**reproduced**, see its remark |" in page
+    assert r"Remark, written when the results had been read: Trivial \| so." in page
+
+
 def test_incomplete_shows_numbers_and_no_verdict(claims_file, add_runs):
     root = claims_file()
     assert verdict(root)["verdict"] == "no runs yet"

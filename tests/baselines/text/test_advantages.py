@@ -18,6 +18,7 @@ from pgbench.baselines.text.reinforce_pp import credit
 from pgbench.baselines.text.remax import remax_advantage
 from pgbench.baselines.text.rloo import rloo_advantage
 from pgbench.baselines.text.rloo_lp import RLOOLP, length_factor
+from pgbench.lm.rows import Seen
 from pgbench.ops.groups import kl_penalty, to_go, token_rewards, whiten
 
 ONE = torch.tensor([1.0, 1, 0, 0, 0])
@@ -195,6 +196,25 @@ def test_value_loss_takes_the_worse_of_two():
 
 def test_token_rewards_put_the_verdict_on_the_last_own_token():
     near(token_rewards(torch.tensor([1.0, 2.0]), MASK, NONE), [[0, 0, 0, 1], [2, 0, 0, 0]])
+
+
+@pytest.mark.parametrize("value", [0.8, 0.9, 1 / 3])
+@pytest.mark.parametrize("advantage", [grpo_advantage, dr_grpo_advantage, rloo_advantage])
+def test_equal_rewards_are_no_signal_to_the_last_bit(advantage, value):
+    """Eight times 0.8 have a mean that is not 0.8: such rows would be trained on for nothing."""
+    reward = torch.tensor([value] * 8 + [1.0, 0.0])
+    adv = advantage(reward, torch.tensor([0] * 8 + [1, 1]))
+    assert adv[:8].tolist() == [0.0] * 8
+    assert float(adv[8]) > 0 > float(adv[9])
+
+
+def test_rloo_with_a_length_penalty_may_push_a_long_right_response_down(tiny):
+    one = batch([[1, 1, 1, 1], [1, 1, 1, 1]], length=9)
+    size = torch.tensor([1.0, 1, 1, 9, 5, 5, 5, 5])  # the second prompt has equal lengths
+    mask = (torch.arange(9) < size[:, None]).float()
+    algorithm = make(RLOOLP, tiny, alpha=0.4)
+    adv = algorithm.prepare(algorithm.shape(replace(one, mask=mask)), Seen())["adv"]
+    assert adv[:4].sign().tolist() == [1, 1, 1, -1] and adv[4:].tolist() == [0] * 4
 
 
 def test_overlong_penalty():

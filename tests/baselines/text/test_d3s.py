@@ -92,6 +92,12 @@ def test_rare_successes_and_rare_failures_go_first():
     assert most_varied(adv, 2).tolist() == [0, 23]
 
 
+def test_one_row_is_the_largest_whatever_the_rounding():
+    for seed in range(300):
+        x = torch.randn(10 + seed, generator=torch.Generator().manual_seed(seed))
+        assert most_varied(x, 1).tolist() == [int(x.argmax())]
+
+
 def test_ties_and_degenerate_sizes():
     assert most_varied(torch.zeros(6), 3).tolist() == [0, 1, 2]
     assert most_varied(FIVE, 5).tolist() == most_varied(FIVE, 9).tolist() == [0, 1, 2, 3, 4]

@@ -336,6 +336,8 @@ def test_one_response_a_question(tiny):
         ({"form": "released", "centred": "true"}, "centred is an option of form=paper"),
         ({"form": "released", "omega": "1"}, "omega is an option of form=paper"),
         ({"risk": "mean", "group": "1"}, "group must be at least 2"),
+        ({"form": "released", "level_low": "0"}, "the share of its tail, which is 0"),
+        ({"form": "released", "level_high": "1", "risk": "seeking"}, "the share of its tail"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(settings, message):

@@ -9,7 +9,7 @@ and epochs, micro-batches of packed sequences, the optimiser, what is logged.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -265,13 +265,13 @@ class GroupAlgorithm(Algorithm):
             phi.requires_grad_(True)
         tokens, whole, sums = 0, 0.0, dict[str, Tensor]()
         losses: list[Tensor] = []
-        for look, part, rollout in self._parts(batch, index, totals, seen, extra, first):
+        for rows, look, part in self._parts(batch, index, totals, seen, extra, first):
             loss, metrics = self.loss(look.logp, part)
             loss.backward()
             tokens += look.packed.tokens
-            weight = float(part.mask.sum())
+            weight = float(batch.mask[rows].sum())
             whole += weight
-            metrics |= self.monitor(look, part, rollout if first else None)
+            metrics |= self.monitor(look, part, batch.rollout_logp[rows] if first else None)
             for name, value in metrics.items():
                 sums[name] = sums.get(name, 0) + weight * value.detach()
             losses.append(loss.detach())
@@ -294,16 +294,20 @@ class GroupAlgorithm(Algorithm):
     def _parts(
         self, batch: TokenGroups, index: Tensor, totals: Totals, seen: Seen,
         extra: dict[str, Tensor], first: bool,
-    ) -> Iterator[tuple[Looked, Rows, Tensor]]:  # fmt: skip
-        """Forward passes of a step, what the loss reads, and the engine's log-probabilities."""
-        chunks = list(self.micro_batches(batch, index))
+    ) -> Iterator[tuple[Tensor, Looked, Rows]]:  # fmt: skip
+        """Forward passes of a step: which rows, what is said of them, what the loss reads."""
+        chunks: Iterable[tuple[Tensor, Packed]] = self.micro_batches(batch, index)
+        ahead = self.looks_ahead
+        if ahead:
+            chunks = list(chunks)
+            alone = len(chunks) == 1  # the pass with gradient says it all
 
         def part(rows: Tensor, packed: Packed) -> tuple[Looked, Rows]:
             look = self.model.look(packed, self.config.temperature)
             return look, self.rows(batch, rows, look, totals, seen, extra, first)
 
         found: dict[str, Tensor] = {}
-        if self.looks_ahead and len(chunks) > 1:
+        if ahead and not alone:
             with torch.no_grad():
                 parts = [part(*chunk) for chunk in chunks]
                 logp = torch.cat([look.logp for look, _ in parts])
@@ -311,12 +315,12 @@ class GroupAlgorithm(Algorithm):
         at = 0
         for index, packed in chunks:
             look, rows = part(index, packed)
-            if self.looks_ahead and len(chunks) == 1:  # the pass with gradient says it all
+            if ahead and alone:
                 with torch.no_grad():
                     found = self.ahead(look.logp.detach(), rows)
             own = {k: x[at : at + len(index)] if x.dim() else x for k, x in found.items()}
             at += len(index)
-            yield look, replace(rows, extra=rows.extra | own), batch.rollout_logp[index]
+            yield index, look, replace(rows, extra=rows.extra | own)
 
     def rows(
         self, batch: TokenGroups, index: Tensor, look: Looked, totals: Totals, seen: Seen,

@@ -56,19 +56,13 @@ class LanguageModel:
         if lora_rank:
             self.net = _with_lora(self.net, lora_rank, seed)
         self.net.to(device)
-        self.lora = bool(lora_rank)
+        self.lora, self.checkpointing = bool(lora_rank), checkpointing
         if checkpointing:
             self.net.gradient_checkpointing_enable({"use_reentrant": False})
             self.net.enable_input_require_grads()
-            self.net.train()  # checkpointing is for training mode; dropout is set to zero below
-        else:
-            self.net.eval()
-        for module in self.net.modules():
-            if isinstance(module, torch.nn.Dropout):
-                module.p = 0.0
-        named = [(n, p) for n, p in self.net.named_parameters() if p.requires_grad]
-        self.names = [name for name, _ in named]
-        self.parameters = [p for _, p in named]
+        self.net.eval()
+        _without_dropout(self.net)
+        self.parameters = [p for p in self.net.parameters() if p.requires_grad]
         self.theta = torch.cat([p.detach().float().flatten() for p in self.parameters])
         self.grad = torch.zeros_like(self.theta)
         for p, part, grad in zip(
@@ -87,8 +81,25 @@ class LanguageModel:
         eos = core.generation_config.eos_token_id if core.generation_config else None
         eos = eos if eos is not None else core.config.eos_token_id
         self.ends = frozenset(eos if isinstance(eos, list) else [eos])
-        if self.tokenizer.eos_token_id is not None:
-            self.ends |= {self.tokenizer.eos_token_id}
+        self.ends = (self.ends | {self.tokenizer.eos_token_id}) - {None}
+        if not self.ends:
+            raise PgbenchError(f"model {path} names no token that ends a text (eos_token_id)")
+        self._check_head()
+
+    @torch.inference_mode()
+    def _check_head(self) -> None:
+        """Refuse a model whose logits are not its last hidden states times a matrix."""
+        ids = torch.arange(4, device=self.device)[None] % self.core.config.vocab_size
+        logits = self.core(input_ids=ids, use_cache=False).logits
+        if self.core.get_output_embeddings() is not None:
+            own = self.decoder(input_ids=ids, use_cache=False).last_hidden_state @ self.head.T
+            own = own if self.cap is None else torch.tanh(own / self.cap) * self.cap
+            if torch.allclose(own, logits, rtol=1e-3, atol=1e-3 * float(logits.abs().max())):
+                return
+        raise PgbenchError(
+            f"model {self.path}: its logits are more than hidden states times a matrix (a bias, a "
+            "scale), which is not supported"
+        )
 
     def _views(self, flat: Tensor) -> list[Tensor]:
         parts = flat.split([p.numel() for p in self.parameters])
@@ -129,10 +140,11 @@ class LanguageModel:
         """Log-probabilities and entropies of the rows of `packed`, with gradient if enabled."""
         half = self.dtype != "float32"
         autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=half)
-        with self.arithmetic(), autocast:
+        with self.arithmetic(), autocast, self._keeping_little():
             hidden = self.decoder(
                 input_ids=packed.ids,
-                attention_mask=packed.allowed,
+                # A mask of our own would take the place of a model's window.
+                attention_mask=packed.allowed if self.packs else packed.valid,
                 position_ids=packed.positions,
                 use_cache=False,
             ).last_hidden_state
@@ -141,6 +153,21 @@ class LanguageModel:
         with self.arithmetic():
             logp, entropy = token_logp(chosen, head, packed.target, temperature, self.cap)
         return Looked(packed.unpack(logp), packed.unpack(entropy), chosen, packed)
+
+    @contextlib.contextmanager
+    def _keeping_little(self) -> Iterator[None]:
+        """A forward pass whose activations are computed again for the gradient, if so asked.
+
+        That is a matter of training mode, in which there is no cache to write with.
+        """
+        if not (self.checkpointing and torch.is_grad_enabled()):
+            yield
+            return
+        self.net.train()
+        try:
+            yield
+        finally:
+            self.net.eval()
 
     def encode(self, messages: tuple[Message, ...], chat: bool) -> list[int]:
         """Token ids of a prompt: in the model's chat template if it is to chat and has one."""
@@ -158,19 +185,20 @@ class LanguageModel:
 
     def encode_reply(self, talk: tuple[Message, ...], reply: Message, chat: bool) -> list[int]:
         """Token ids of what follows a completion: the environment's words, and whose turn it is."""
-        text = f"\n{reply.content}\n"
+        text = f"\n{reply.content}"
         if chat and self.tokenizer.chat_template:
             said = [{"role": m.role, "content": m.content} for m in (*talk, reply)]
             before = self.tokenizer.apply_chat_template(said[:-1], tokenize=False)
             text = self.tokenizer.apply_chat_template(
                 said, tokenize=False, add_generation_prompt=True
-            ).removeprefix(before)
+            )
+            if not text.startswith(before):
+                raise PgbenchError(
+                    f"the chat template of {self.path.name} rewrites earlier turns, so that a "
+                    "conversation cannot be continued token by token; use --set env.turns=1"
+                )
+            text = text.removeprefix(before)
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
-
-    def decode(self, tokens: list[int]) -> str:
-        """The text of a completion, special tokens left out."""
-        text: str = self.tokenizer.decode(tokens, skip_special_tokens=True)
-        return text
 
     def weights(self) -> dict[str, Tensor]:
         """The whole model's state dict under its own names, adapters merged in."""
@@ -211,6 +239,16 @@ def _load(path: Path) -> tuple[Any, Any]:
     except Exception as error:
         raise PgbenchError(f"model {path} does not load: {_first_line(error)}") from error
     return tokenizer, net
+
+
+def _without_dropout(net: Any) -> None:
+    """No unit is dropped in either mode, be it by a module or by a function."""
+    for module in net.modules():
+        for name, value in list(vars(module).items()):
+            if isinstance(value, float) and (
+                "drop" in name or isinstance(module, torch.nn.Dropout)
+            ):
+                setattr(module, name, 0.0)
 
 
 def _first_line(error: Exception) -> str:

@@ -24,6 +24,7 @@ class Packed:
     ids: Tensor  # (S, L)
     positions: Tensor  # (S, L)
     allowed: Tensor  # (S, 1, L, L) bool: what each token sees
+    valid: Tensor  # (S, L) 1 for a token, 0 for padding
     where: Tensor  # (M,) flat index into (S, L) of the state that predicts each token
     target: Tensor  # (M,) the token
     row: Tensor  # (M,) its row
@@ -121,6 +122,7 @@ def pack(
         ids=ids_t.to(device),
         positions=pos_t.to(device),
         allowed=(causal & same)[:, None],
+        valid=(seg != PAD).long(),
         where=where.to(device),
         target=tokens[row_t, step_t].to(device),
         row=row_t.to(device),

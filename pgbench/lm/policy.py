@@ -10,7 +10,7 @@ from typing import Any
 from pgbench.rollout.engines import Sampling
 from pgbench.tasks import Task
 
-from .rollout import Rollout, respond
+from .rollout import Rollout, respond, retried
 
 
 class TextPolicy:
@@ -43,9 +43,14 @@ class TextPolicy:
         sampling: Sampling = self.algorithm.sampling()
         if temperature is not None:
             sampling = replace(sampling, temperature=temperature, top_p=1.0)
-        return respond(
-            self.algorithm.model, self.algorithm.engine, self.env, tasks, count, sampling, seed
-        )
+        algorithm = self.algorithm
+
+        def once() -> Rollout:
+            return respond(
+                algorithm.model, algorithm.engine, self.env, tasks, count, sampling, seed
+            )
+
+        return retried(once, algorithm.restart_engine)
 
     def save(self, folder: str | Path) -> None:
         """Write a Hugging Face directory with the model as it is now."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,7 @@ import torch
 
 from pgbench.batches import TokenGroups
 from pgbench.errors import PgbenchError
-from pgbench.rollout.engines import Engine, Sampling
+from pgbench.rollout.engines import Engine, EngineError, Sampling
 from pgbench.tasks import Message, Task, Verdict
 from pgbench.verify.answers import canonical
 
@@ -82,12 +82,11 @@ def respond(
         going = [(row, reply) for row, reply in open_rows if reply is not None]
         if not going:
             break
-        for row, reply in going:
-            _say(model, env, row, reply)
         going_on = [
-            row for row, _ in going
-            if len(prompts[row.prompt]) + len(row.tokens) + sampling.max_tokens <= model.context
-        ]  # fmt: skip
+            row
+            for row, reply in going
+            if _say(model, env, row, reply, len(prompts[row.prompt]) + sampling.max_tokens)
+        ]
         if not going_on:
             break
         asked = [[*prompts[row.prompt], *row.tokens] for row in going_on]
@@ -96,6 +95,18 @@ def respond(
     verdicts_ = [row.verdict for row in rows]
     assert all(verdict is not None for verdict in verdicts_)
     return Rollout(tuple(tuple(p) for p in prompts), rows, verdicts_)  # type: ignore[arg-type]
+
+
+def retried(ask: Callable[[], Rollout], restart: Callable[[], None]) -> Rollout:
+    """What `ask` returns, after a restart if its engine died the first time.
+
+    Raises: EngineError if it dies again.
+    """
+    try:
+        return ask()
+    except EngineError:
+        restart()
+        return ask()
 
 
 def _verify(env: Any, rows: Sequence[Row]) -> list[Verdict]:
@@ -128,13 +139,20 @@ def _reply(env: Any, row: Row) -> Message | None:
     return reply
 
 
-def _say(model: LanguageModel, env: Any, row: Row, reply: Message) -> None:
-    """Append what the environment said: valid tokens that the policy did not choose."""
+def _say(model: LanguageModel, env: Any, row: Row, reply: Message, others: int) -> bool:
+    """Append what the environment said: valid tokens that the policy did not choose.
+
+    Nothing is said, and the conversation ends, where with so many other tokens it would be more
+    than the model reads.
+    """
     words = model.encode_reply(row.talk, reply, env.chat)
     row.talk = (*row.talk, reply)
+    if others + len(row.tokens) + len(words) > model.context:
+        return False
     row.tokens += words
     row.mask += [0.0] * len(words)
     row.logp += [0.0] * len(words)
+    return True
 
 
 def batch_of(rollout: Rollout, limit: int, greedy: torch.Tensor | None = None) -> TokenGroups:

@@ -7,7 +7,7 @@ algorithm that refuses some of them (`keep`) gets others in further rounds, whic
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pgbench.batches import TokenGroups
 from pgbench.lm.learner import GroupAlgorithm
-from pgbench.lm.rollout import Rollout, batch_of, respond
+from pgbench.lm.rollout import Rollout, batch_of, respond, retried
 from pgbench.loops.base import Episodes, Phase
 from pgbench.loops.history import History
 from pgbench.ops.groups import group_mean, is_constant, masked_mean
@@ -50,9 +50,12 @@ class Group:
             algorithm = self.algorithm
             if len(batch):
                 before = algorithm.trained_tokens
-                metrics |= algorithm.update(algorithm.shape(batch))
+                metrics |= on_cpu(algorithm.update(algorithm.shape(batch)))
                 self.counts["trained_tokens"] += algorithm.trained_tokens - before
-                algorithm.engine.sync()
+                try:
+                    algorithm.engine.sync()
+                except EngineError:
+                    algorithm.restart_engine()  # the next one begins with the new weights
             self.history.add(metrics)
             for name, value in self.counts.items():
                 metrics[name] = torch.tensor(float(value), dtype=torch.float64)
@@ -87,7 +90,7 @@ class Group:
         if algorithm.greedy:
             best = self.ask(tasks, 1, algorithm.sampling(explore=False), 0)
             greedy = torch.tensor([verdict.reward for verdict in best.verdicts])
-        return batch_of(rollout, sampling.max_tokens, greedy)
+        return batch_of(rollout, sampling.max_tokens * self.env.turns, greedy)
 
     def ask(self, tasks: Sequence[Task], count: int, sampling: Any, seed: int) -> Rollout:
         """Judged responses; an engine that dies is built anew and asked once more."""
@@ -129,16 +132,13 @@ class Group:
         self.episodes.load_state_dict(saved["episodes"])
 
 
-def retried(ask: Callable[[], Rollout], restart: Callable[[], None]) -> Rollout:
-    """What `ask` returns, after a restart if its engine died the first time.
-
-    Raises: EngineError if it dies again.
-    """
-    try:
-        return ask()
-    except EngineError:
-        restart()
-        return ask()
+def on_cpu(metrics: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The metrics of an update, fetched from a device all at once."""
+    away = [name for name, value in metrics.items() if value.device.type != "cpu"]
+    if away:
+        values = torch.stack([metrics[name].float() for name in away]).cpu()
+        metrics = metrics | dict(zip(away, values, strict=True))
+    return metrics
 
 
 def some_prompts(batch: TokenGroups, keep: Tensor, limit: int) -> TokenGroups:

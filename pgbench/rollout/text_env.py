@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from gymnasium import spaces
@@ -54,7 +54,6 @@ class TextEnv(VectorEnv[Any, Any, Any]):
     stop: tuple[str, ...] = ()  # a completion ends before the first of these texts
     max_tokens: int = 256  # what a completion may take by default
     chat: bool = False  # whether the prompt is put into the model's chat template, if it has one
-    reward_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     def __init__(self, num_envs: int = 1, turns: int = 1, split: str = "train") -> None:
         if turns < 1:

@@ -6,7 +6,8 @@ from token_groups import batch
 
 import pgbench
 from pgbench.errors import PgbenchError
-from pgbench.loops.group import describe, joined, retried, some_prompts
+from pgbench.lm.rollout import retried
+from pgbench.loops.group import describe, joined, some_prompts
 from pgbench.plan import Protocol, make_plan
 from pgbench.rollout.engines import EngineError
 from pgbench.runner import Run, build
@@ -155,3 +156,24 @@ def test_grpo_learns(tmp_path):
     before = pgbench.evaluate(loop.policy, "math-nano", 512).mean
     env.close()
     assert record["result"]["score"] > before + 0.05
+
+
+def test_activations_that_are_not_kept_change_no_number(tmp_path):
+    params = [
+        pgbench.run(
+            "grpo", "math-nano", budget=2, settings=QUICK | {"checkpointing": saving},
+            protocol=PROTOCOL, device="cpu", threads=1, runs=tmp_path / str(saving),
+        ).record["result"]["score"]
+        for saving in (False, True)
+    ]  # fmt: skip
+    assert params[0] == params[1]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_two_steps_on_a_device(tmp_path):
+    result = pgbench.run(
+        "grpo", "math-nano", budget=2, settings=QUICK, protocol=PROTOCOL, device="cuda",
+        runs=tmp_path,
+    )  # fmt: skip
+    assert result.record["status"] == "finished"

@@ -56,9 +56,14 @@ def read_board(folder: Path, rule: Check | None = None) -> list[Entry]:
     paths = _ledgers(folder)
     entries = [entry for path in paths for entry in read_ledger(path, rule)]
     _tails(folder, paths)
-    withdrawn = {s["record"] for s in read_stamps(folder) if s["kind"] == "withdrawn"}
-    refuse_doubles(entry for entry in entries if entry.id not in withdrawn)
+    gone = withdrawn(folder)
+    refuse_doubles(entry for entry in entries if entry.id not in gone)
     return entries
+
+
+def withdrawn(folder: Path) -> set[str]:
+    """Ids of the board's records that count no more; their runs may be made again."""
+    return {stamp["record"] for stamp in read_stamps(folder) if stamp["kind"] == "withdrawn"}
 
 
 def _ledgers(folder: Path) -> list[Path]:
@@ -261,8 +266,8 @@ def add_entries(
         ids = {entry.id for entry in old}
         known = len(ids & {entry.id for entry in new})
         fresh = sorted((e for e in new if e.id not in ids), key=_place)
-        withdrawn = {s["record"] for s in read_stamps(folder) if s["kind"] == "withdrawn"}
-        refuse_doubles(e for e in [*old, *fresh] if e.id not in withdrawn)
+        gone = withdrawn(folder)
+        refuse_doubles(e for e in [*old, *fresh] if e.id not in gone)
         for name in sorted({entry.record["algorithm"]["name"] for entry in fresh}):
             _append(
                 folder / f"{name}.jsonl",

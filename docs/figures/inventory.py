@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from pgbench.bench.suite import Entry, Suite, Track, find_suite
 from pgbench.errors import PgbenchError
-from pgbench.ledger import read_board, read_stamps
+from pgbench.ledger import read_board, withdrawn
 from pgbench.registry import find_env
 
 SUITE = "inventory-v1"
@@ -76,7 +76,7 @@ def collect(records: Sequence[Mapping[str, Any]], suite: Suite) -> Results:
 def read(root: Path) -> Results:
     """The committed records of the suite below `root`, without the withdrawn ones."""
     folder = root / "records" / SUITE
-    gone = {stamp["record"] for stamp in read_stamps(folder) if stamp["kind"] == "withdrawn"}
+    gone = withdrawn(folder)
     records = [entry.record for entry in read_board(folder) if entry.id not in gone]
     return collect(records, find_suite(SUITE, root))
 

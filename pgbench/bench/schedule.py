@@ -83,7 +83,7 @@ class Bench:
     stopping: bool = False
 
     def plan(self) -> list[Task]:
-        """Every selected cell as a task; what is recorded already has ended.
+        """Every selected cell as a task; what is recorded already, and not withdrawn, has ended.
 
         Raises: PgbenchError if an environment here is not the suite's, or a cell does not resolve.
         """
@@ -91,7 +91,8 @@ class Bench:
         for line in ledger.repair(self.records):
             self.say(line)
         old = ledger.read_board(self.records, self.rule) if self.records.is_dir() else []
-        recorded = {entry.run: entry.record for entry in [*self.also, *old]}
+        gone = ledger.withdrawn(self.records)
+        recorded = {e.run: e.record for e in [*self.also, *old] if e.id not in gone}
         for cell in self.suite.cells():
             if not self.select(cell):
                 continue

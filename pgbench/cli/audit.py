@@ -59,6 +59,7 @@ def verify(
     """Recompute a board from its records; run a sample again; exit code 1 if anything differs."""
     import random
 
+    from pgbench import ledger
     from pgbench.boards import store
 
     board = store.open_board(name, root)
@@ -68,8 +69,8 @@ def verify(
     late = [path for path, data in files.items() if store.stale(path, data)]
     for path in files:
         typer.echo(f"{path}: {'DIFFERS from' if path in late else 'is'} what the records give")
-    withdrawn = {s["record"] for s in board.stamps if s["kind"] == "withdrawn"}
-    pool = [entry for entry in board.entries if entry.id not in withdrawn]
+    gone = ledger.withdrawn(board.folder)
+    pool = [entry for entry in board.entries if entry.id not in gone]
     # Drawn by lot on purpose: a sample that can be foretold checks nothing.
     drawn = random.SystemRandom().sample(pool, min(rerun, len(pool)))
     bad = [entry for entry in drawn if not _again(entry, board, runs, stamp)]

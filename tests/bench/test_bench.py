@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pgbench.fingerprint import golden
-from pgbench.ledger import read_board
+from pgbench.ledger import add_stamp, read_board
 from pgbench.registry import find_env
 
 SUITE = """
@@ -114,6 +114,18 @@ def test_every_run_is_recorded_and_said(finished):
     assert "4 of 4 runs recorded, 0 failed" in out
     assert "4/4" in err  # not a terminal: a line for each run
     assert count(where) == 4
+
+
+def test_a_withdrawn_run_is_made_again(whole, finished, pgbench):
+    folder = whole / "leaderboards/records/tiny-v1"
+    first = read_board(folder)[0]
+    add_stamp(folder, {"by": "x", "kind": "withdrawn", "record": first.id, "reason": "bad disk",
+                       "created": "2026-11-23T00:00:00Z"})  # fmt: skip
+    shutil.rmtree(whole / "runs")
+    code, out, _ = pgbench(whole, "bench", "tiny-v1")
+    assert code == 0 and "4 of 4 runs recorded" in out
+    assert count(whole) == 5
+    assert results(whole) == results(finished[0])
 
 
 def test_a_killed_bench_goes_on_to_the_same_board(place, finished, pgbench):

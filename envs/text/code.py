@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -135,8 +136,23 @@ def _item(row: Row) -> Item:
 
 def _humaneval(fields: dict[str, Any]) -> Item:
     entry, head = fields["entry_point"], fields["prompt"]
-    extra = {"tests": fields["test"], "entry": entry, "function": entry, "head": head}
+    # Helpers in the prompt are the judge's own: a submission cannot replace them with itself.
+    extra = {
+        "tests": _tests(fields["test"]), "setup": head, "entry": entry, "function": entry,
+        "head": head,
+    }  # fmt: skip
     return Item(head, level="humaneval", demonstration=fields["canonical_solution"], extra=extra)
+
+
+def _tests(source: str) -> str:
+    """The source of tests, which must be Python that asserts something."""
+    try:
+        nodes = list(ast.walk(ast.parse(source)))
+    except SyntaxError as error:
+        raise BadRow(f"its tests are no Python: {error.msg}, line {error.lineno}") from error
+    if not any(isinstance(node, ast.Assert | ast.Raise | ast.Call) for node in nodes):
+        raise BadRow("its tests assert nothing")
+    return source
 
 
 def _mbpp(fields: dict[str, Any]) -> Item:
@@ -147,7 +163,7 @@ def _mbpp(fields: dict[str, Any]) -> Item:
     imports = fields.get("test_imports") or []
     setup = "\n".join([*imports, fields.get("test_setup_code") or ""]).strip()
     code = str(fields.get("code") or "").replace("\r\n", "\n")
-    extra = {"tests": "\n".join(tests), "setup": setup}
+    extra = {"tests": _tests("\n".join(tests)), "setup": setup}
     return Item(text, level="mbpp", demonstration=code, extra=extra)
 
 

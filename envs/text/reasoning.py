@@ -26,9 +26,10 @@ KEPT = 4096  # tasks remembered: an evaluation asks for the same ones again
 LONGER = 20  # an answer so many times as long as the data set's own is not scored
 SHORT = 1000  # characters that every answer may have
 # Data sets whose scoring hands the answer to Python's eval, directly or through sympy: a completion
-# could then run code. An answer of sums and products of small whole numbers cannot.
+# could then run code. An answer of sums and products of small whole numbers cannot. (puzzle24 would
+# need it, too, but its scoring neither compares the numbers used with those given nor sees halves.)
 EVALUATES = re.compile(r"\b(?:eval|exec|parse_expr|sympify)\(answer\b")
-ARITHMETIC = {"countdown", "puzzle24"}
+ARITHMETIC = {"countdown"}
 HARMLESS = re.compile(r"(?!.*(?:\*\s*\*|/\s*/|\d{7}))[\d+\-*/()\s]{1,200}", re.ASCII | re.DOTALL)
 
 
@@ -55,8 +56,8 @@ class Reasoning(TextEnv):
     A problem belongs to the test split if the hash of its text says so (one in 8). The
     demonstration is the data set's answer, for gsm-symbolic a worked solution; its steps are the
     hints there. Answers are judged with care: where reasoning-gym would evaluate them as Python
-    code, only whole numbers with + - * / and brackets are scored (countdown, puzzle24), and
-    other such data sets are refused.
+    code, only whole numbers with + - * / and brackets are scored (countdown), and other such data
+    sets are refused.
     """
 
     def __init__(

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import socket
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,7 @@ def _file(path: Path) -> tuple[list[Row], str]:
     try:
         data = path.read_bytes()
         plain = gzip.decompress(data) if kind.endswith(".gz") else data
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise PgbenchError(f"data file {path} cannot be read: {error}") from error
     readers = {".json": _json, ".csv": _csv, ".parquet": _parquet}
     try:

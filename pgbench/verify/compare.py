@@ -248,4 +248,6 @@ def _flat(node: Node) -> tuple[Node, ...] | None:
 
 def _words(text: str) -> str:
     words = text.replace("’", "'").replace("-", " ").rstrip(".").casefold().split()
+    if len(words) == 1:  # a lone A is a choice, no article
+        return words[0]
     return " ".join(word for word in words if word not in ("the", "a", "an"))

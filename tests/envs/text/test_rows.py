@@ -84,6 +84,14 @@ def test_what_cannot_be_read_is_one_clear_line(name, text, words, tmp_path):
     assert "\n" not in str(error.value) and name in str(error.value)
 
 
+def test_a_damaged_archive_is_one_clear_line(tmp_path):
+    data = bytearray(gzip.compress(b'{"a": 1}\n' * 1000))
+    data[20] ^= 255
+    (tmp_path / "a.jsonl.gz").write_bytes(data)
+    with pytest.raises(PgbenchError, match=r"a\.jsonl\.gz cannot be read"):
+        read(str(tmp_path / "a.jsonl.gz"))
+
+
 def test_other_sources(tmp_path, monkeypatch):
     latin = tmp_path / "a.csv"
     latin.write_bytes("a\né\n".encode("latin-1"))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, TypeVar, cast
 
 import torch
@@ -132,3 +133,18 @@ class Algorithm:
         for name, value in saved["state"].items():
             self.state[name].copy_(value)
         self.rng.set_state(saved["rng"])
+
+
+def same_origin(algorithm: Algorithm, began: Mapping[str, Any], folder: Path) -> None:
+    """Refuse to go on with a run whose learning started from something else.
+
+    `began` is the part `algorithm` of the run's record.
+
+    Raises: PgbenchError naming what differs.
+    """
+    for name, value in algorithm.provenance().items():
+        if began.get(name) != value:
+            raise PgbenchError(
+                f"the {name} is not the one that {folder} began with (its files have changed "
+                "since); restore it, or start over with --fresh"
+            )

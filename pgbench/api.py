@@ -52,7 +52,7 @@ class Result:
 
 
 def _load_policy(result: Result) -> Policy:
-    from pgbench.algorithm import Setup
+    from pgbench.algorithm import Setup, same_origin
     from pgbench.errors import PgbenchError
     from pgbench.interface import make
     from pgbench.ops.normalize import RunningMoments
@@ -71,6 +71,7 @@ def _load_policy(result: Result) -> Policy:
     env.close()
     setup = Setup(*spaces, budget=result.record["protocol"]["budget"], env=env)
     algorithm = cls(build(cls.Config, algo["config"], algo["name"]), setup)
+    same_origin(algorithm, algo, result.folder)
     algorithm.load_state_dict(saved["algorithm"])
     moments = None
     if saved["moments"]:

@@ -190,6 +190,7 @@ def make(env: str | EnvSpec, num_envs: int = 1, seed: int | None = None, **kwarg
         if not kwargs:
             raise
         raise PgbenchError(f"{spec.id} does not take {kwargs}: {error}") from error
+    vector.made_of = spec.name, kwargs
     if seed is not None:
         vector.reset(seed=seed)
     return vector

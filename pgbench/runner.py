@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from pgbench import provenance
-from pgbench.algorithm import Algorithm, Setup
+from pgbench.algorithm import Algorithm, Setup, same_origin
 from pgbench.config import digest, plain
 from pgbench.errors import PgbenchError
 from pgbench.evaluation import Evaluation, evaluate
@@ -241,6 +241,7 @@ class Run:
 
     def _resume(self) -> int:
         """Load the checkpoint; returns the length of the event log that belongs to it."""
+        same_origin(self.algorithm, read_run(self.folder)["algorithm"], self.folder)
         state = load_tensors(self.checkpoint)
         self.algorithm.load_state_dict(state["algorithm"])
         self.loop.load_state_dict(state["loop"])

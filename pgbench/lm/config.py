@@ -48,6 +48,9 @@ class GroupConfig:
         for name in ("prompts", "group", "epochs", "minibatches", "micro_tokens"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for name in ("max_tokens", "lora_rank", "importance_cap", "weight_decay"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be at least 0, not {getattr(self, name)}")
         if self.group < self.least_group:
             raise ValueError(
                 f"group must be at least {self.least_group}, not {self.group}: what is learnt from "

@@ -7,6 +7,8 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
+from pgbench.errors import PgbenchError
+from pgbench.interface import make
 from pgbench.tasks import Task
 
 SAMPLES = 4  # responses to each held-out task
@@ -15,9 +17,16 @@ SAMPLES = 4  # responses to each held-out task
 def held_out(env: Any, seeds: Sequence[int]) -> list[Task]:
     """A test task for each evaluation seed; all of them once if there are no more.
 
-    Raises: nothing; the tasks depend on the environment and the seeds alone.
+    The tasks depend on the environment and the seeds alone.
+
+    Raises: PgbenchError if there is no test task.
     """
     size = env.size("test")
+    if size == 0:
+        raise PgbenchError(
+            "the data have no test problem (one in eight is one, by the hash of its text); give "
+            "more of them, or a test file of their own"
+        )
     if size is None:
         return [env.task(seed, "test") for seed in seeds]
     count = min(len(seeds), size)
@@ -42,8 +51,14 @@ def counts(
     """How many of `samples` responses to each held-out task are right, and their mean length."""
     if not hasattr(policy, "answer"):
         return _counts_of_function(policy, spec, seeds, env_kwargs, samples)
-    tasks = held_out(policy.env, seeds)
-    rollout = policy.answer(tasks, samples, seeds[0] % 2**48)
+    own = getattr(policy.env, "made_of", None) == (spec.name, env_kwargs)
+    env = policy.env if own else make(spec, num_envs=1, **env_kwargs)
+    try:
+        tasks = held_out(env, seeds)
+        rollout = policy.answer(tasks, samples, seeds[0] % 2**48, env=env)
+    finally:
+        if not own:
+            env.close()
     right = [verdict.correct for verdict in rollout.verdicts]
     size = [sum(row.mask) for row in rollout.rows]
     groups = [slice(i * samples, (i + 1) * samples) for i in range(len(tasks))]
@@ -53,8 +68,6 @@ def counts(
 def _counts_of_function(
     policy: Any, spec: Any, seeds: list[int], env_kwargs: dict[str, Any], samples: int
 ) -> tuple[list[int], list[int]]:
-    from pgbench.interface import make
-
     env = make(spec, num_envs=1, **env_kwargs)
     try:
         tasks = held_out(env, seeds)

@@ -42,6 +42,19 @@ class Recipe:
     lr: float = option(3e-3, "peak step size of AdamW, after a linear rise falling as a cosine")
     seed: int = option(0, "of the weights and of the demonstrations")
 
+    def __post_init__(self) -> None:
+        for name in ("layers", "width", "heads", "context", "batch"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is no multiple of heads {self.heads}")
+        if self.warmup < 0:
+            raise ValueError(f"warmup must be at least 0, not {self.warmup}")
+        if not 0 <= self.noise <= 1:
+            raise ValueError(f"noise must be in [0, 1], not {self.noise}")
+        if self.lr <= 0:
+            raise ValueError(f"lr must be above 0, not {self.lr}")
+
 
 def make_nano(settings: str, env: Any) -> Path:
     """The directory of the nano model for `env`, made on first use.
@@ -49,8 +62,6 @@ def make_nano(settings: str, env: Any) -> Path:
     Raises: PgbenchError for unknown settings, or an environment without demonstrations.
     """
     recipe = build(Recipe, parse_settings(filter(None, settings.split(","))), "nano")
-    if recipe.width % recipe.heads:
-        raise PgbenchError(f"nano: width {recipe.width} is no multiple of heads {recipe.heads}")
     source = None
     if recipe.warmup:
         size = 0 if env is None else env.size("train")

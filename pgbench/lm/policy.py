@@ -37,9 +37,13 @@ class TextPolicy:
         return texts
 
     def answer(
-        self, tasks: Sequence[Task], count: int, seed: int, temperature: float | None = None
-    ) -> Rollout:
-        """`count` judged responses to each task, at training's temperature unless given."""
+        self, tasks: Sequence[Task], count: int, seed: int, temperature: float | None = None,
+        env: Any = None,
+    ) -> Rollout:  # fmt: skip
+        """`count` judged responses to each task, at training's temperature unless given.
+
+        The tasks are those of the policy's own environment, or of `env`.
+        """
         sampling: Sampling = self.algorithm.sampling()
         if temperature is not None:
             sampling = replace(sampling, temperature=temperature, top_p=1.0)
@@ -47,7 +51,7 @@ class TextPolicy:
 
         def once() -> Rollout:
             return respond(
-                algorithm.model, algorithm.engine, self.env, tasks, count, sampling, seed
+                algorithm.model, algorithm.engine, env or self.env, tasks, count, sampling, seed
             )
 
         return retried(once, algorithm.restart_engine)

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,9 @@ def _from_hub(name: str) -> Path:
         raise PgbenchError(f"model '{name}' cannot be had from the hub: {line}") from error
 
 
+OLD_TOKENIZERS = ("tokenizer.model", "vocab.json", "merges.txt", "vocab.txt")
+
+
 @contextlib.contextmanager
 def making(target: Path) -> Iterator[Path | None]:
     """A temporary folder that becomes `target` if all goes well; None if it is there already.
@@ -81,16 +85,24 @@ def making(target: Path) -> Iterator[Path | None]:
         if target.is_dir():
             yield None
             return
+        for dead in target.parent.glob(f".{target.name}.[0-9]*"):  # the lock is ours: nobody's now
+            shutil.rmtree(dead)
         temporary = target.with_name(f".{target.name}.{os.getpid()}")
-        temporary.mkdir(exist_ok=True)
-        yield temporary
-        os.replace(temporary, target)
+        temporary.mkdir()
+        try:
+            yield temporary
+            os.replace(temporary, target)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def weights_digest(path: Path) -> str:
     """SHA-256 of the weights' files and the tokenizer, in the order of their names."""
     total = hashlib.sha256()
-    for file in sorted([*path.glob("*.safetensors"), path / "tokenizer.json"]):
+    tokenizer = [path / "tokenizer.json"]
+    if not tokenizer[0].exists():
+        tokenizer = [file for name in OLD_TOKENIZERS if (file := path / name).exists()]
+    for file in sorted([*path.glob("*.safetensors"), *tokenizer]):
         total.update(file.name.encode())
         with open(file, "rb") as stream:
             while block := stream.read(2**20):

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from pgbench.batches import TokenGroups
+from pgbench.lm.evaluation import held_out
 from pgbench.lm.learner import GroupAlgorithm
 from pgbench.lm.rollout import Rollout, batch_of, respond, retried
 from pgbench.loops.base import Episodes, Phase
@@ -35,6 +36,7 @@ class Group:
         return 1 if config.model.startswith("nano") else 0
 
     def __init__(self, algorithm: GroupAlgorithm, env: Any, budget: int, seed: int) -> None:
+        held_out(env, [0])  # without a test task there is no score: said now, not after training
         self.algorithm, self.env = algorithm, env
         self.budget, self.steps = budget, 0
         self.rng = random.Random(seed)

@@ -5,6 +5,7 @@ import random
 
 import pytest
 
+from pgbench.errors import PgbenchError
 from pgbench.interface import make
 from pgbench.lm.evaluation import evaluate, held_out, pass_at_k
 from pgbench.registry import find_env
@@ -59,3 +60,12 @@ def test_any_function_of_prompts_can_be_judged():
     scores, lengths = evaluate(half, spec, list(range(1, 41, 2)), {})
     assert scores == [float(i % 2) for i in range(20)]
     assert len(lengths) == 20
+
+
+def test_data_without_a_test_problem_are_refused():
+    class Empty:
+        def size(self, split):
+            return 0
+
+    with pytest.raises(PgbenchError, match="the data have no test problem"):
+        held_out(Empty(), [0])

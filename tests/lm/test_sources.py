@@ -10,7 +10,7 @@ from pgbench.errors import PgbenchError
 from pgbench.interface import make
 from pgbench.lm.model import LanguageModel
 from pgbench.lm.nano import byte_tokenizer, slip
-from pgbench.lm.sources import find_model, weights_digest
+from pgbench.lm.sources import find_model, making, weights_digest
 from pgbench.tasks import plain_prompt
 
 TINY = "nano:warmup=4,batch=16,layers=1,width=32"
@@ -70,12 +70,38 @@ def test_a_slip_is_one_character():
         ("nano:depth=3", r"unknown config key of nano 'depth'"),
         ("nano:layers", r"takes key=value, not 'layers'"),
         ("nano:width=30,heads=4", r"width 30 is no multiple of heads 4"),
+        ("nano:heads=0", "heads must be at least 1, not 0"),
+        ("nano:layers=-1", "layers must be at least 1, not -1"),
+        ("nano:warmup=-1", "warmup must be at least 0, not -1"),
+        ("nano:noise=1.5", r"noise must be in \[0, 1\], not 1.5"),
+        ("nano:lr=0", "lr must be above 0, not 0"),
         (TINY, r"learns from demonstrations, which this environment lacks"),
     ],
 )
 def test_wrong_names(name, message):
     with pytest.raises(PgbenchError, match=message):
         find_model(name, None)
+
+
+def test_what_a_failed_making_left_behind_is_swept_away(tmp_path):
+    target = tmp_path / "made"
+    (tmp_path / ".made.99999999").mkdir()  # of a process that was killed
+    with pytest.raises(KeyError), making(target) as folder:
+        (folder / "half").write_text("x")
+        raise KeyError
+    assert [p.name for p in tmp_path.iterdir()] == [".made.lock"]
+    with making(target) as folder:
+        (folder / "whole").write_text("x")
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".made.lock", "made"]
+
+
+def test_a_digest_without_tokenizer_json(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"1")
+    bare = weights_digest(tmp_path)
+    (tmp_path / "merges.txt").write_text("a b")
+    old = weights_digest(tmp_path)
+    (tmp_path / "tokenizer.json").write_text("{}")
+    assert len({bare, old, weights_digest(tmp_path)}) == 3
 
 
 def test_a_directory_without_a_tokenizer(tmp_path):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from tiny_lm import write_tiny
 from token_groups import batch
 
 import pgbench
@@ -10,7 +11,7 @@ from pgbench.lm.rollout import retried
 from pgbench.loops.group import describe, joined, some_prompts
 from pgbench.plan import Protocol, make_plan
 from pgbench.rollout.engines import EngineError
-from pgbench.runner import Run, build
+from pgbench.runner import Interrupted, Run, build
 
 QUICK = {
     "model": "nano:warmup=150,batch=64,layers=1,width=32,noise=0",
@@ -156,6 +157,37 @@ def test_grpo_learns(tmp_path):
     before = pgbench.evaluate(loop.policy, "math-nano", 512).mean
     env.close()
     assert record["result"]["score"] > before + 0.05
+
+
+def test_a_policy_is_judged_where_it_is_asked_to_be(tmp_path):
+    result = pgbench.run(
+        "grpo", "math-nano", budget=1, settings=QUICK, protocol=PROTOCOL, device="cpu", threads=1,
+        runs=tmp_path,
+    )  # fmt: skip
+    policy = pgbench.load(result.folder).policy
+    seen, verify = [], policy.env.verify
+    policy.env.verify = lambda *tasks: seen.append(tasks) or verify(*tasks)
+    pgbench.evaluate(policy, "math-nano", episodes=4)
+    assert len(seen) == 1
+    pgbench.evaluate(policy, "math-nano-tags", episodes=4)
+    pgbench.evaluate(policy, "math-nano", episodes=4, env_kwargs={"turns": 2})
+    assert len(seen) == 1  # by environments of their own
+
+
+def test_a_run_goes_on_from_the_weights_that_it_began_with(tmp_path):
+    model = write_tiny(tmp_path / "model")
+    runs = [
+        Run(plan(model=str(model)), tmp_path / "runs", save_every=0.0) for _ in range(2)
+    ]  # fmt: skip
+    after = runs[0]._after
+    runs[0]._after = lambda phase: (setattr(runs[0], "stop", True), after(phase))
+    with pytest.raises(Interrupted):
+        runs[0].go()
+    write_tiny(model, seed=1)
+    with pytest.raises(PgbenchError, match=r"the model is not the one that .* began with"):
+        runs[1].go()
+    write_tiny(model)
+    assert runs[1].go()["status"] == "finished"
 
 
 def test_activations_that_are_not_kept_change_no_number(tmp_path):

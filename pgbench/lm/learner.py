@@ -297,17 +297,17 @@ class GroupAlgorithm(Algorithm):
     ) -> Iterator[tuple[Tensor, Looked, Rows]]:  # fmt: skip
         """Forward passes of a step: which rows, what is said of them, what the loss reads."""
         chunks: Iterable[tuple[Tensor, Packed]] = self.micro_batches(batch, index)
-        ahead = self.looks_ahead
-        if ahead:
+        count = 0  # of micro-batches, where the whole minibatch is looked at before its loss
+        if self.looks_ahead:
             chunks = list(chunks)
-            alone = len(chunks) == 1  # the pass with gradient says it all
+            count = len(chunks)
 
         def part(rows: Tensor, packed: Packed) -> tuple[Looked, Rows]:
             look = self.model.look(packed, self.config.temperature)
             return look, self.rows(batch, rows, look, totals, seen, extra, first)
 
         found: dict[str, Tensor] = {}
-        if ahead and not alone:
+        if count > 1:
             with torch.no_grad():
                 parts = [part(*chunk) for chunk in chunks]
                 logp = torch.cat([look.logp for look, _ in parts])
@@ -315,7 +315,7 @@ class GroupAlgorithm(Algorithm):
         at = 0
         for index, packed in chunks:
             look, rows = part(index, packed)
-            if ahead and alone:
+            if count == 1:  # the pass with gradient says it all
                 with torch.no_grad():
                     found = self.ahead(look.logp.detach(), rows)
             own = {k: x[at : at + len(index)] if x.dim() else x for k, x in found.items()}

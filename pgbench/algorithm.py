@@ -143,7 +143,7 @@ def same_origin(algorithm: Algorithm, began: Mapping[str, Any], folder: Path) ->
     Raises: PgbenchError naming what differs.
     """
     for name, value in algorithm.provenance().items():
-        if began.get(name) != value:
+        if name in began and began[name] != value:
             raise PgbenchError(
                 f"the {name} is not the one that {folder} began with (its files have changed "
                 "since); restore it, or start over with --fresh"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -83,9 +84,14 @@ def build(cls: type, settings: Mapping[str, Any], where: str) -> Any:
         if choices and values[key] not in choices:
             raise PgbenchError(f"config key '{key}' takes {' or '.join(choices)}, not '{raw}'")
     try:
-        return cls(**values)
+        config = cls(**values)
     except ValueError as error:  # a config may check itself in __post_init__
         raise PgbenchError(f"config of {where}: {error}") from error
+    for field in fields:
+        value = getattr(config, field)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise PgbenchError(f"config of {where}: {field} must be a finite number, not {value}")
+    return config
 
 
 def _coerce(raw: Any, hint: Any, key: str) -> Any:

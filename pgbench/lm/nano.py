@@ -48,12 +48,19 @@ class Recipe:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
         if self.width % self.heads:
             raise ValueError(f"width {self.width} is no multiple of heads {self.heads}")
+        if self.width // self.heads % 2:  # rotary positions turn the numbers of a head in pairs
+            raise ValueError(
+                f"width / heads must be even, not {self.width} / {self.heads} = "
+                f"{self.width // self.heads}"
+            )
         if self.warmup < 0:
             raise ValueError(f"warmup must be at least 0, not {self.warmup}")
         if not 0 <= self.noise <= 1:
             raise ValueError(f"noise must be in [0, 1], not {self.noise}")
         if self.lr <= 0:
             raise ValueError(f"lr must be above 0, not {self.lr}")
+        if not -(2**63) <= self.seed < 2**63:
+            raise ValueError(f"seed must be in [-2^63, 2^63), not {self.seed}")
 
 
 def make_nano(settings: str, env: Any) -> Path:

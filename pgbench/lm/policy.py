@@ -44,15 +44,14 @@ class TextPolicy:
 
         The tasks are those of the policy's own environment, or of `env`.
         """
-        sampling: Sampling = self.algorithm.sampling()
+        algorithm, env = self.algorithm, env or self.env
+        limit = algorithm.config.max_tokens or env.max_tokens
+        sampling: Sampling = replace(algorithm.sampling(), max_tokens=limit, stop=env.stop)
         if temperature is not None:
             sampling = replace(sampling, temperature=temperature, top_p=1.0)
-        algorithm = self.algorithm
 
         def once() -> Rollout:
-            return respond(
-                algorithm.model, algorithm.engine, env or self.env, tasks, count, sampling, seed
-            )
+            return respond(algorithm.model, algorithm.engine, env, tasks, count, sampling, seed)
 
         return retried(once, algorithm.restart_engine)
 

@@ -31,6 +31,15 @@ class Config:
             raise ValueError("steps is at least 0")
 
 
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_numbers_are_finite(value):
+    """A record is JSON, which has no others."""
+    with pytest.raises(PgbenchError, match="config of it: lr must be a finite number, not "):
+        build(Config, {"lr": value}, "it")
+    with pytest.raises(PgbenchError, match="target must be a finite number"):
+        build(Config, {"target": value}, "it")
+
+
 def refused(pattern, function, *arguments):
     with pytest.raises(PgbenchError, match=pattern) as caught:
         function(*arguments)

@@ -1,14 +1,21 @@
 """pass@k by numbers, and which tasks are held out."""
 
 import itertools
+import json
 import random
+from types import SimpleNamespace
 
 import pytest
+from tiny_lm import write_tiny
 
 from pgbench.errors import PgbenchError
 from pgbench.interface import make
+from pgbench.lm import evaluation
 from pgbench.lm.evaluation import evaluate, held_out, pass_at_k
+from pgbench.plan import make_plan
 from pgbench.registry import find_env
+from pgbench.rollout.text_env import split_of
+from pgbench.runner import build
 from pgbench.seeding import eval_seeds
 
 
@@ -62,10 +69,60 @@ def test_any_function_of_prompts_can_be_judged():
     assert len(lengths) == 20
 
 
-def test_data_without_a_test_problem_are_refused():
-    class Empty:
-        def size(self, split):
-            return 0
+class Demonstrator:
+    """A text policy that shows each task's demonstration, and where it was asked to."""
 
-    with pytest.raises(PgbenchError, match="the data have no test problem"):
-        held_out(Empty(), [0])
+    def __init__(self, env):
+        self.env, self.asked = env, []
+
+    def answer(self, tasks, count, seed, temperature=None, env=None):
+        self.asked.append(env)
+        tasks = [task for task in tasks for _ in range(count)]
+        rows = [SimpleNamespace(mask=[1.0] * len(task.demonstration)) for task in tasks]
+        verdicts = env.verify(tasks, [task.demonstration for task in tasks])
+        return SimpleNamespace(verdicts=verdicts, rows=rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "keywords", "own"),
+    [
+        ("math-nano", {"levels": "add1"}, True),
+        ("math-nano", {}, False),
+        ("math-nano", {"levels": "add2"}, False),
+        ("math-nano-tags", {"levels": "add1"}, False),
+        ("code-nano", {}, False),
+    ],
+)
+def test_an_environment_of_the_same_name_and_keywords_judges(name, keywords, own, monkeypatch):
+    policy = Demonstrator(make("math-nano", levels="add1"))
+    closed = []
+
+    def watched(*args, **kwargs):
+        env = make(*args, **kwargs)
+        env.close = lambda: closed.append(env)
+        return env
+
+    monkeypatch.setattr(evaluation, "make", watched)
+    spec = find_env(name)
+    scores, _ = evaluate(policy, spec, [5, 7, 9], keywords)
+    (env,) = policy.asked
+    assert env.made_of == (spec.name, keywords)
+    assert (env is policy.env) == own
+    assert closed == ([] if own else [env])
+    assert scores == [1.0, 1.0, 1.0]  # the tasks were those of that environment
+
+
+def test_data_without_a_test_problem_are_refused_before_training(tmp_path):
+    pytest.importorskip("math_verify")
+    questions = [f"What is {i} + 1?" for i in range(20)]
+    rows = [
+        {"question": text, "answer": str(i + 1)}
+        for i, text in enumerate(questions)
+        if split_of(text) == "train"
+    ]
+    source = tmp_path / "small.jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = {"env.source": str(source), "model": str(write_tiny(tmp_path / "model"))}
+    plan = make_plan("grpo", "math", budget=1, settings=settings, device="cpu", threads=1)
+    with pytest.raises(PgbenchError, match=r"^the data have no test problem [^\n]*; give more"):
+        build(plan)

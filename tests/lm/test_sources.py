@@ -1,16 +1,20 @@
 """Where models come from, and what is said when one cannot be had."""
 
+import hashlib
 import json
 import random
 
 import pytest
 import torch
+from tiny_lm import write_tiny
 
+import pgbench
 from pgbench.errors import PgbenchError
 from pgbench.interface import make
 from pgbench.lm.model import LanguageModel
 from pgbench.lm.nano import byte_tokenizer, slip
 from pgbench.lm.sources import find_model, making, weights_digest
+from pgbench.plan import Protocol
 from pgbench.tasks import plain_prompt
 
 TINY = "nano:warmup=4,batch=16,layers=1,width=32"
@@ -70,7 +74,12 @@ def test_a_slip_is_one_character():
         ("nano:depth=3", r"unknown config key of nano 'depth'"),
         ("nano:layers", r"takes key=value, not 'layers'"),
         ("nano:width=30,heads=4", r"width 30 is no multiple of heads 4"),
+        ("nano:width=12,heads=4,warmup=0", r"width / heads must be even, not 12 / 4 = 3"),
         ("nano:heads=0", "heads must be at least 1, not 0"),
+        ("nano:width=0", "width must be at least 1, not 0"),
+        ("nano:context=0", "context must be at least 1, not 0"),
+        ("nano:batch=0", "batch must be at least 1, not 0"),
+        (f"nano:seed={2**64}", r"seed must be in \[-2\^63, 2\^63\), not 18446744073709551616"),
         ("nano:layers=-1", "layers must be at least 1, not -1"),
         ("nano:warmup=-1", "warmup must be at least 0, not -1"),
         ("nano:noise=1.5", r"noise must be in \[0, 1\], not 1.5"),
@@ -102,6 +111,31 @@ def test_a_digest_without_tokenizer_json(tmp_path):
     old = weights_digest(tmp_path)
     (tmp_path / "tokenizer.json").write_text("{}")
     assert len({bare, old, weights_digest(tmp_path)}) == 3
+
+
+def test_a_digest_is_of_names_and_contents_and_of_no_other_file(tmp_path):
+    files = {"merges.txt": b"a b", "model.safetensors": b"1", "tokenizer.json": b"{}"}
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    wanted = hashlib.sha256(b"model.safetensors1tokenizer.json{}").hexdigest()
+    assert weights_digest(tmp_path) == wanted  # records have it: it must not change
+    (tmp_path / "tokenizer.json").unlink()
+    wanted = hashlib.sha256(b"merges.txta bmodel.safetensors1").hexdigest()
+    assert weights_digest(tmp_path) == wanted
+
+
+def test_a_policy_is_loaded_onto_the_weights_that_its_run_began_with(tmp_path):
+    model = write_tiny(tmp_path / "model")
+    folder = pgbench.run(
+        "grpo", "math-nano", budget=1, runs=tmp_path / "runs", device="cpu", threads=1,
+        settings={"model": str(model), "prompts": 2, "group": 2, "lora_rank": 1},
+        protocol=Protocol(episodes=2, curve_points=1, curve_episodes=2),
+    ).folder  # fmt: skip
+    write_tiny(model, seed=1)
+    with pytest.raises(PgbenchError, match=r"^the model is not the one that [^\n]* began with"):
+        assert pgbench.load(folder).policy
+    write_tiny(model)
+    assert pgbench.load(folder).policy
 
 
 def test_a_directory_without_a_tokenizer(tmp_path):

@@ -169,7 +169,11 @@ def test_a_policy_is_judged_where_it_is_asked_to_be(tmp_path):
     policy.env.verify = lambda *tasks: seen.append(tasks) or verify(*tasks)
     pgbench.evaluate(policy, "math-nano", episodes=4)
     assert len(seen) == 1
+    limits, engine = [], policy.algorithm.engine
+    generate = engine.generate
+    engine.generate = lambda *a: limits.append(a[2].max_tokens) or generate(*a)
     pgbench.evaluate(policy, "math-nano-tags", episodes=4)
+    assert limits == [pgbench.make("math-nano-tags").max_tokens]
     pgbench.evaluate(policy, "math-nano", episodes=4, env_kwargs={"turns": 2})
     assert len(seen) == 1  # by environments of their own
 

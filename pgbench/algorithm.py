@@ -59,6 +59,9 @@ class Algorithm:
     # actions in those units (the environment gets them as they are).
     action_range: ClassVar[str] = "clip"
     explores: ClassVar[bool] = True  # whether `act` draws noise in training
+    # Counters in `state` that stay on the host, because they decide what an update does. All else
+    # that an update reads is on one device, which it never waits for.
+    on_host: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, config: Any, setup: Setup) -> None:
         self.config = config

@@ -53,7 +53,8 @@ class Forecaster:
         if self.clock:
             assert traces.clock is not None
             x = torch.cat([x, traces.clock[week, None]], -1)
-        return x, ahead.cumsum(-1)[:, list(self.leads)]
+        total = ahead.cumsum(-1)  # picked one by one: a list of places is a copy to the device
+        return x, torch.stack([total[:, lead] for lead in self.leads], -1)
 
 
 def pinball(forecast: Tensor, outcome: Tensor) -> Tensor:

@@ -69,6 +69,7 @@ class Quantile(Algorithm):
     """Forecast quantiles; order up to the one that Eq. 2 names."""
 
     Config = Config
+    on_host = frozenset({"updates"})
     action_range = "free"
     explores: ClassVar[bool] = False
 

@@ -34,6 +34,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from pgbench.algorithm import CPU
 from pgbench.batches import TokenGroups
 from pgbench.config import option
 from pgbench.lm.config import GroupConfig
@@ -97,11 +98,14 @@ def grid(first: float, last: float, step: float) -> list[float]:
     return [first + step * i for i in range(count)] + [last]
 
 
-def path(lows: int, highs: int, order: str = "paper") -> tuple[list[int], list[int]]:
+def path(
+    lows: int, highs: int, order: str = "paper", device: torch.device = CPU
+) -> tuple[Tensor, Tensor]:
     """The pairs of Eq. 3 in the order of the search: positions in grids of those many bounds."""
+    at = torch.arange(lows + highs - 1, device=device)  # made there: nothing waits for a copy
     if order == "paper":
-        return [0] * highs + [*range(1, lows)], [*range(highs)] + [highs - 1] * (lows - 1)
-    return [*range(lows)] + [lows - 1] * (highs - 1), [0] * lows + [*range(1, highs)]
+        return (at - highs + 1).clamp(min=0), at.clamp(max=highs - 1)
+    return at.clamp(max=lows - 1), (at - lows + 1).clamp(min=0)
 
 
 def sides(
@@ -143,13 +147,13 @@ def search(
     dual: float | None = None,
 ) -> dict[str, Tensor]:  # fmt: skip
     """Eq. 3 on tokens (n, T): c_low, c_high, their share, and whether both are at their limits."""
-    i, j = (torch.tensor(x, device=adv.device) for x in path(len(lows), len(highs), order))
+    i, j = path(len(lows), len(highs), order, adv.device)
     pos, neg = sides(adv, ratio, weight, lows, highs, statistic, dual)
     pos, neg = pos[j], neg[i]
     stop = reaches(pos, neg, rho, target)
     stop[-1] = True
     first = stop.int().argmax().view(1)
-    low, high = (torch.tensor(x, dtype=ratio.dtype, device=adv.device) for x in (lows, highs))
+    low, high = (torch.stack([ratio.new_full((), x) for x in bounds]) for bounds in (lows, highs))
     return {
         "c_low": low[i[first]][0], "c_high": high[j[first]][0],
         "share": balance(pos, neg)[first][0].to(ratio.dtype),

@@ -167,6 +167,8 @@ class GTPO(GroupAlgorithm):
     skips_zero = True  # where `prepare` gives `adv`: without an entropy penalty
     watched = ("filtered", "conflict", "response_entropy")
 
+    on_host = frozenset({"h_known"})
+
     def __init__(self, config: Any, setup: Setup) -> None:
         super().__init__(config, setup)
         # H_ini, and on the CPU whether it is known: asking costs no synchronisation.
@@ -242,7 +244,7 @@ class GTPO(GroupAlgorithm):
         """H_ini, kept from here on, and the scale of `equalise`."""
         if self.wants_start:
             self.state["h_ini"].copy_(masked_mean_rows(rows.entropy, rows.mask).mean())
-            self.state["h_known"].fill_(True)
+            self.state["h_known"] |= True
         if not self.config.equalise:
             return {}
         # Rows left out have no push; they count all the same.

@@ -11,6 +11,7 @@ import torch
 from gymnasium.spaces import Box, Space
 from torch import Tensor
 
+from pgbench.config import check
 from pgbench.errors import PgbenchError
 
 CPU = torch.device("cpu")
@@ -61,6 +62,7 @@ class Algorithm:
     explores: ClassVar[bool] = True  # whether `act` draws noise in training
 
     def __init__(self, config: Any, setup: Setup) -> None:
+        check(config)
         self.config = config
         self.setup = setup
         self.device = setup.device

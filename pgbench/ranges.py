@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 from typing import Annotated, Any
 
 from pgbench.errors import PgbenchError
@@ -57,12 +58,16 @@ def misfit(value: Any, bounds: Bounds | None) -> str:
     """
     if isinstance(value, list | tuple):
         return next((why for item in value if (why := misfit(item, bounds))), "")
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, Real):
         return ""
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number beyond all floats
+        number = math.inf
     bounds = bounds or FINITE
-    if bounds.takes(value):
+    if bounds.takes(number):
         return ""
-    finite = bounds.infinite or math.isfinite(value)
+    finite = bounds.infinite or math.isfinite(number)
     return f"must be {bounds if finite else FINITE}, not {value}"
 
 
@@ -73,5 +78,5 @@ NotNegative = Annotated[float, Bounds(at_least=0)]
 Share = Annotated[float, Bounds(at_least=0, at_most=1)]
 Whole = Annotated[int, FINITE]
 Count = Annotated[int, Bounds(at_least=1)]
-CountOrNone = Annotated[int, Bounds(at_least=0)]
+Natural = Annotated[int, Bounds(at_least=0)]
 Interval = Annotated[tuple[float, float], Bounds(infinite=True)]  # low <= high

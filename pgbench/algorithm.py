@@ -11,6 +11,7 @@ import torch
 from gymnasium.spaces import Box, Space
 from torch import Tensor
 
+from pgbench.config import check
 from pgbench.errors import PgbenchError
 
 CPU = torch.device("cpu")
@@ -64,6 +65,7 @@ class Algorithm:
     on_host: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, config: Any, setup: Setup) -> None:
+        check(config)
         self.config = config
         self.setup = setup
         self.device = setup.device

@@ -9,20 +9,102 @@ import math
 import types
 import typing
 from collections.abc import Iterable, Mapping
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
 from pgbench.errors import PgbenchError
+from pgbench.ranges import FINITE, Bounds, SettingError, misfit
 from pgbench.registry import unknown
 from pgbench.toml import read
 
 TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 
 
-def option(default: Any, doc: str, source: str = "", choices: tuple[str, ...] = ()) -> Any:
-    """A dataclass field with its line of doc and, where the paper gives the value, its section."""
-    meta = {"doc": doc, "source": source, "choices": choices}
+def option(
+    default: Any,
+    doc: str,
+    source: str = "",
+    choices: tuple[str, ...] = (),
+    *,
+    above: float | None = None,
+    at_least: float | None = None,
+    below: float | None = None,
+    at_most: float | None = None,
+    within: tuple[float, float] | None = None,
+    only: Mapping[str, Any] | None = None,
+) -> Any:
+    """A dataclass field with its line of doc and, where the paper gives the value, its section.
+
+    A number has a range: `above`, `at_least`, `below`, `at_most`, or both ends `within` (infinite
+    ones: any finite number); of a tuple each element has it. None and texts are in every range.
+    `only={"mode": ("adaptive",)}`: another value than the default is refused unless the setting
+    `mode` is one of those; `other(0)` in place of the tuple: unless it is something else than 0.
+    """
+    if within is not None:
+        at_least, at_most = (end if math.isfinite(end) else None for end in within)
+    bounds: Bounds | None = Bounds(above, at_least, below, at_most)
+    if bounds == FINITE and within is None:
+        bounds = None
+    meta = {
+        "doc": doc, "source": source, "choices": choices, "bounds": bounds, "only": only or {},
+    }  # fmt: skip
     return dataclasses.field(default=default, metadata=meta)
+
+
+@dataclasses.dataclass(frozen=True)
+class other:  # noqa: N801  (it is written like a function)
+    """A condition of `option(only=...)`: every value but this one."""
+
+    value: Any
+
+
+class Settings:
+    """Base of a frozen config whose ranges are checked whenever one is built.
+
+    A subclass with a `__post_init__` of its own calls this one first, and raises `SettingError`.
+    """
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+def check(config: Any) -> None:
+    """Hold the settings of a dataclass against their declared choices, ranges and conditions.
+
+    Raises: SettingError naming the first that misses.
+    """
+    for field in dataclasses.fields(config):
+        name, value = field.name, getattr(config, field.name)
+        choices = field.metadata.get("choices", ())
+        if choices and value not in choices:
+            raise SettingError(f"'{name}' takes {' or '.join(choices)}, not '{value}'")
+        if why := misfit(value, field.metadata.get("bounds")):
+            raise SettingError(f"{name} {why}")
+    for field in dataclasses.fields(config):
+        if getattr(config, field.name) == field.default:
+            continue
+        for switch, wanted in field.metadata.get("only", {}).items():
+            value = getattr(config, switch)
+            on = value != wanted.value if isinstance(wanted, other) else value in wanted
+            if not on:
+                raise SettingError(
+                    f"{field.name} is an option of {condition(switch, wanted)}; it does nothing "
+                    f"with {switch}={_word(value)}, leave it out"
+                )
+
+
+def condition(switch: str, wanted: Any) -> str:
+    """`mode=adaptive`, `gate=a or b`, `overlong other than 0`."""
+    if isinstance(wanted, other):
+        return f"{switch} other than {_word(wanted.value)}"
+    return f"{switch}={' or '.join(map(_word, wanted))}"
+
+
+def _word(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def canonical(value: Any) -> str:
@@ -71,7 +153,8 @@ def read_tuning(path: str) -> dict[str, Any] | None:
 def build(cls: type, settings: Mapping[str, Any], where: str) -> Any:
     """An instance of config class `cls`: `settings` over its defaults; `where` names it in errors.
 
-    Raises: PgbenchError naming the key for an unknown key, a wrong type or a value out of choice.
+    Raises: PgbenchError naming the key for an unknown key, a wrong type, a value out of choice or
+    range, and for settings that others switch off.
     """
     hints = typing.get_type_hints(cls)
     fields = {f.name: f for f in dataclasses.fields(cls)}
@@ -80,17 +163,11 @@ def build(cls: type, settings: Mapping[str, Any], where: str) -> Any:
         if key not in fields:
             raise unknown(f"config key of {where}", key, fields, f"see `pgbench explain {where}`")
         values[key] = _coerce(raw, hints[key], key)
-        choices = fields[key].metadata.get("choices", ())
-        if choices and values[key] not in choices:
-            raise PgbenchError(f"config key '{key}' takes {' or '.join(choices)}, not '{raw}'")
     try:
         config = cls(**values)
+        check(config)  # a plug-in's is perhaps a plain dataclass
     except ValueError as error:  # a config may check itself in __post_init__
         raise PgbenchError(f"config of {where}: {error}") from error
-    for field in fields:
-        value = getattr(config, field)
-        if isinstance(value, float) and not math.isfinite(value):
-            raise PgbenchError(f"config of {where}: {field} must be a finite number, not {value}")
     return config
 
 
@@ -152,12 +229,12 @@ def amount(text: str | int, names: Mapping[str, int] | None = None) -> int:
     word = str(text).strip()
     if names and word in names:
         return names[word]
-    scale = {"k": 1e3, "m": 1e6, "b": 1e9}.get(word[-1:].lower(), 1.0)
+    scale = {"k": 1_000, "m": 10**6, "b": 10**9}.get(word[-1:].lower(), 1)
     try:
-        value = float(word[:-1] if scale != 1 else word) * scale
-    except ValueError:
-        value = 0.0
-    if not 1 <= value < 1e15 or value != int(value):
+        value = Decimal(word[:-1] if scale != 1 else word) * scale
+    except InvalidOperation:
+        value = Decimal(0)
+    if not (value.is_finite() and 1 <= value < 10**15) or value != int(value):
         known = f", or {', '.join(names)}" if names else ""
         raise PgbenchError(f"'{word}' is no budget; give a number such as 50000, 200k or 1M{known}")
     return int(value)

@@ -6,13 +6,13 @@ registry matches the names, these protocols say what they mean.
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from gymnasium.spaces import Box
 
 from pgbench.errors import PgbenchError
+from pgbench.keywords import check_keywords, keywords
 from pgbench.registry import EnvSpec, find_env, resolve, unknown
 
 if TYPE_CHECKING:
@@ -176,7 +176,8 @@ CAPABILITIES: dict[str, type] = {
 def make(env: str | EnvSpec, num_envs: int = 1, seed: int | None = None, **kwargs: Any) -> Any:
     """A vector environment of the catalogue; with `seed` it is reset already.
 
-    Raises: PgbenchError for an unknown id, an unknown keyword or a missing package.
+    Raises: PgbenchError for an unknown id, an unknown keyword, a value out of its
+    type or range, or a missing package.
     """
     spec = find_env(env) if isinstance(env, str) else env
     entry = resolve(spec)
@@ -184,6 +185,9 @@ def make(env: str | EnvSpec, num_envs: int = 1, seed: int | None = None, **kwarg
     for key in kwargs:
         if known and key not in known:
             raise unknown(f"setting of {spec.id}", key, known, f"see `pgbench explain {spec.id}`")
+    check_keywords(entry, kwargs, spec.id)
+    if num_envs < 1:
+        raise PgbenchError(f"num_envs must be at least 1, not {num_envs}")
     try:
         vector = entry(num_envs=num_envs, **{**spec.kwargs, **kwargs})
     except (TypeError, ValueError) as error:
@@ -201,13 +205,5 @@ def env_keywords(spec: EnvSpec) -> set[str]:
 
     Empty where a function swallows any keyword: then only a call can tell.
     """
-    entry, known = resolve(spec), set[str]()
-    for part in inspect.getmro(entry) if inspect.isclass(entry) else [entry]:
-        function = vars(part).get("__init__") if inspect.isclass(part) else part
-        if function is None:
-            continue
-        parameters = inspect.signature(function).parameters.values()
-        known |= {p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
-        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-            return known - {"self"}
-    return set()
+    known, complete = keywords(resolve(spec))
+    return set(known) if complete else set()

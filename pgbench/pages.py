@@ -9,6 +9,7 @@ import textwrap
 import typing
 from typing import Any
 
+from pgbench.config import condition
 from pgbench.registry import (
     ALGOS,
     ENVS,
@@ -75,6 +76,10 @@ def _settings(config: type) -> str:
         kind = " or ".join(choices) or _type(hints[field.name])
         if len(choices) > 3:  # the last column wraps, this one does not
             kind, doc = "text", f"{doc}: {', '.join(choices)}"
+        if bounds := field.metadata.get("bounds"):
+            doc = f"{doc}; {bounds}"
+        for switch, wanted in field.metadata.get("only", {}).items():
+            doc = f"{doc}; for {condition(switch, wanted)}"
         rows.append(
             (
                 field.name,

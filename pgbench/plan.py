@@ -13,7 +13,7 @@ from typing import Any
 
 from pgbench.config import amount, build, digest, plain
 from pgbench.errors import PgbenchError
-from pgbench.interface import env_keywords
+from pgbench.keywords import Keyword, check_keywords, keywords
 from pgbench.registry import (
     AlgoSpec,
     EnvSpec,
@@ -21,6 +21,7 @@ from pgbench.registry import (
     find_env,
     missing_capabilities,
     resolve,
+    unknown,
 )
 
 LOOPS = {
@@ -130,12 +131,24 @@ def make_plan(
     config_class = resolve(algo_spec).Config
     names = {f.name for f in fields(config_class)}
     foreign = [k for k in settings if k.startswith("env.") or k not in names]
-    mine = env_keywords(env_spec) if foreign else set()
+    entry = resolve(env_spec) if foreign else None
+    known, complete = keywords(entry) if foreign else ({}, True)
     env_kwargs = {
-        k.removeprefix("env."): _literal(settings.pop(k))
+        name: _literal(settings.pop(k), known.get(name))
         for k in foreign
-        if k.startswith("env.") or k in mine
+        if (name := k.removeprefix("env.")) != k or (k in known and complete)
     }
+    if "num_envs" in env_kwargs:
+        raise PgbenchError(
+            "env.num_envs: the algorithm says how many environments it steps; where it has the "
+            "setting, it is --set num_envs"
+        )
+    for name in env_kwargs:
+        if complete and name not in known:
+            raise unknown(
+                f"setting of {env_spec.id}", name, known, f"see `pgbench explain {env_spec.id}`"
+            )
+    check_keywords(entry, env_kwargs, env_spec.id)
     config = build(config_class, settings, algo_spec.name)
     steps = amount(algo_spec.budget if budget is None else budget, env_spec.budgets)
     loop = load_loop(algo_spec.loop)
@@ -210,13 +223,18 @@ def can_compile(device: str) -> bool:
     return device != "cpu" or any(shutil.which(name) for name in COMPILERS)
 
 
-def _literal(text: Any) -> Any:
-    """`"0.5"` -> 0.5, `"true"` -> True, other words as they are."""
+def _literal(text: Any, keyword: Keyword | None) -> Any:
+    """`"0.5"` -> 0.5, `"true"` -> True, `"none"` -> None; other words, and texts, as they are."""
     if not isinstance(text, str):
+        return text
+    kinds = keyword.options if keyword else ()
+    if text.lower() == "none" and type(None) in kinds:
+        return None
+    if str in kinds:
         return text
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
         return text

@@ -31,7 +31,7 @@ from torch import Tensor
 
 from pgbench.algorithm import Algorithm, Setup
 from pgbench.batches import Rollout
-from pgbench.config import option
+from pgbench.config import Settings, option
 from pgbench.nets import GaussianMlp, Mlp
 from pgbench.ops import gaussian
 from pgbench.ops.fit import clipped_value_loss, shuffled
@@ -42,7 +42,7 @@ LOG_FLOOR = math.log(1e-6)
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Defaults are the paper's where it gives a value, else the released code's."""
 
     form: str = option(
@@ -51,28 +51,34 @@ class Config:
         choices=("paper", "released"),
     )
     divergence: str = option("kl", "D of Eq. 1: Eq. 2 or Eq. 3", choices=("kl", "tsallis"))
-    q: float = option(1.5, "q of Eq. 4, in [1, 2]; read by the Tsallis form alone")
-    m: int = option(10, "gradient steps on each rollout, all of it in every step", "Paper")
-    horizon: int = option(2048, "transitions an iteration, over all environments", "Paper")
-    num_envs: int = option(8, "environments stepped in parallel; the paper's is 1")
-    lr: float = option(3e-4, "Adam step size, of policy and value", "Released code")
-    max_grad_norm: float = option(
-        0.5, "policy gradients are scaled to at most this norm", "Released code"
+    q: float = option(
+        1.5,
+        "q of Eq. 4, in [1, 2]; read by the Tsallis form alone",
+        within=(1, 2),
+        only={"divergence": ("tsallis",)},
     )
-    gamma: float = option(0.99, "discount", "Paper")
-    lam: float = option(0.95, "GAE lambda", "Paper")
-    vf_epochs: int = option(5, "passes over the rollout for the value", "Released code")
-    vf_minibatch: int = option(128, "transitions a value step", "Released code")
-    vf_clip: float = option(0.2, "c of Eq. 6", "Released code")
-    hidden: tuple[int, ...] = option((64, 64), "tanh units a layer", "Released code")
+    m: int = option(
+        10, "gradient steps on each rollout, all of it in every step", "Paper", at_least=1
+    )
+    horizon: int = option(
+        2048, "transitions an iteration, over all environments", "Paper", at_least=2
+    )
+    num_envs: int = option(8, "environments stepped in parallel; the paper's is 1", at_least=1)
+    lr: float = option(3e-4, "Adam step size, of policy and value", "Released code", above=0)
+    max_grad_norm: float = option(
+        0.5,
+        "policy gradients are scaled to at most this norm",
+        "Released code",
+        above=0,
+    )
+    gamma: float = option(0.99, "discount", "Paper", within=(0, 1))
+    lam: float = option(0.95, "GAE lambda", "Paper", within=(0, 1))
+    vf_epochs: int = option(5, "passes over the rollout for the value", "Released code", at_least=1)
+    vf_minibatch: int = option(128, "transitions a value step", "Released code", at_least=1)
+    vf_clip: float = option(0.2, "c of Eq. 6", "Released code", above=0)
+    hidden: tuple[int, ...] = option((64, 64), "tanh units a layer", "Released code", at_least=1)
     normalize_obs: bool = option(True, "running mean and std of observations, clipped to 10")
     normalize_reward: bool = option(True, "rewards over the running std of the discounted return")
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.q <= 2:
-            raise ValueError(f"q must be in [1, 2], not {self.q}")
-        if self.m < 1:
-            raise ValueError(f"m must be at least 1, not {self.m}")
 
 
 def q_log(log_x: Tensor, q: float) -> Tensor:

@@ -31,17 +31,18 @@ from torch import Tensor
 
 from pgbench.algorithm import Algorithm, Setup
 from pgbench.batches import Transitions
-from pgbench.config import option
+from pgbench.config import Settings, option
 from pgbench.nets import Mlp
 from pgbench.ops.gaussian import LOG_2PI
 from pgbench.ops.matmul import fast_matmul
 from pgbench.optim import adam_, with_adam
+from pgbench.ranges import SettingError
 
 from .mdpo import q_log
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Defaults are the paper's where it gives a value, else the released code's."""
 
     form: str = option(
@@ -49,29 +50,44 @@ class Config:
         "collect with samples (paper) or with the mode (released)",
         choices=("paper", "released"),
     )
-    q: float = option(1.0, "q of Eq. 2, in [1, 2]; 1 is MDPO-KL, more is MDPO-Tsallis")
+    q: float = option(
+        1.0, "q of Eq. 2, in [1, 2]; 1 is MDPO-KL, more is MDPO-Tsallis", within=(1, 2)
+    )
     kappa: float = option(
-        1.0, "1 / t_k, fixed; the paper sets it for each task", "Released code: README"
+        1.0,
+        "1 / t_k, fixed; the paper sets it for each task",
+        "Released code: README",
+        at_least=0,
     )
-    ent_coef: float = option(0.2, "lambda, weight of the entropy in the reward", "Paper: all tasks")
-    m: int = option(1000, "environment steps between copies to pi_k", "Paper")
-    reg: float = option(1e-3, "c of Eq. 3", "Released code")
-    lr: float = option(3e-4, "Adam step size", "Released code")
-    gamma: float = option(0.99, "discount")
-    buffer: int = option(1_000_000, "transitions kept", "Released code")
-    batch: int = option(256, "transitions an update", "Paper")
-    tau: float = option(0.005, "step of the target value, Eq. 6", "Released code")
+    ent_coef: float = option(
+        0.2, "lambda, weight of the entropy in the reward", "Paper: all tasks", at_least=0
+    )
+    m: int = option(1000, "environment steps between copies to pi_k", "Paper", at_least=1)
+    reg: float = option(1e-3, "c of Eq. 3", "Released code", at_least=0)
+    lr: float = option(3e-4, "Adam step size", "Released code", above=0)
+    gamma: float = option(0.99, "discount", within=(0, 1))
+    buffer: int = option(1_000_000, "transitions kept", "Released code", at_least=1)
+    batch: int = option(256, "transitions an update", "Paper", at_least=1)
+    tau: float = option(
+        0.005, "step of the target value, Eq. 6", "Released code", above=0, at_most=1
+    )
     start: int = option(
-        10_000, "environment steps of uniformly random actions at the start", "Released code"
+        10_000,
+        "environment steps of uniformly random actions at the start",
+        "Released code",
+        at_least=0,
     )
-    hidden: tuple[int, ...] = option((256, 256), "ReLU units a layer", "Paper")
-    num_envs: int = option(1, "environments stepped in parallel, with one update for each step")
+    hidden: tuple[int, ...] = option((256, 256), "ReLU units a layer", "Paper", at_least=1)
+    num_envs: int = option(
+        1, "environments stepped in parallel, with one update for each step", at_least=1
+    )
 
     def __post_init__(self) -> None:
-        if not 1 <= self.q <= 2:
-            raise ValueError(f"q must be in [1, 2], not {self.q}")
-        if self.m < 1:
-            raise ValueError(f"m must be at least 1, not {self.m}")
+        super().__post_init__()
+        if self.kappa == self.ent_coef and self.m != Config.m:
+            raise SettingError(
+                "kappa = ent_coef drops pi_k from Eq. 3: m does nothing, leave it out"
+            )
 
 
 def log_densities(mean: Tensor, log_std: Tensor, u: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from pgbench.algorithm import Algorithm, Setup
 from pgbench.batches import Rollout
-from pgbench.config import option
+from pgbench.config import Settings, option
 from pgbench.nets import GaussianMlp, Mlp
 from pgbench.ops import gaussian
 from pgbench.ops.fit import shuffled
@@ -33,21 +33,23 @@ from pgbench.optim import adam_, clip_norm, with_adam
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Table 3 of the paper (MuJoCo, 1 million steps), where it gives a value."""
 
-    horizon: int = option(2048, "transitions an iteration, over all environments", "Table 3: T")
-    num_envs: int = option(8, "environments stepped in parallel; the paper's is 1")
-    lr: float = option(3e-4, "Adam step size", "Table 3")
-    epochs: int = option(10, "passes over the rollout", "Table 3")
-    minibatch: int = option(64, "transitions a gradient step", "Table 3")
-    gamma: float = option(0.99, "discount", "Table 3")
-    lam: float = option(0.95, "GAE lambda", "Table 3")
-    clip: float = option(0.2, "epsilon of Eq. 7", "Table 1: best of the tried")
-    vf_coef: float = option(0.5, "c1 of Eq. 9; the networks share no parameters")
-    ent_coef: float = option(0.0, "c2 of Eq. 9", "Section 6.1: no entropy bonus")
-    max_grad_norm: float = option(0.5, "gradients are scaled to at most this norm")
-    hidden: tuple[int, ...] = option((64, 64), "tanh units a layer", "Section 6.1")
+    horizon: int = option(
+        2048, "transitions an iteration, over all environments", "Table 3: T", at_least=2
+    )
+    num_envs: int = option(8, "environments stepped in parallel; the paper's is 1", at_least=1)
+    lr: float = option(3e-4, "Adam step size", "Table 3", above=0)
+    epochs: int = option(10, "passes over the rollout", "Table 3", at_least=1)
+    minibatch: int = option(64, "transitions a gradient step", "Table 3", at_least=2)
+    gamma: float = option(0.99, "discount", "Table 3", within=(0, 1))
+    lam: float = option(0.95, "GAE lambda", "Table 3", within=(0, 1))
+    clip: float = option(0.2, "epsilon of Eq. 7", "Table 1: best of the tried", above=0)
+    vf_coef: float = option(0.5, "c1 of Eq. 9; the networks share no parameters", at_least=0)
+    ent_coef: float = option(0.0, "c2 of Eq. 9", "Section 6.1: no entropy bonus", at_least=0)
+    max_grad_norm: float = option(0.5, "gradients are scaled to at most this norm", above=0)
+    hidden: tuple[int, ...] = option((64, 64), "tanh units a layer", "Section 6.1", at_least=1)
     normalize_obs: bool = option(True, "running mean and std of observations, clipped to 10")
     normalize_reward: bool = option(True, "rewards over the running std of the discounted return")
 

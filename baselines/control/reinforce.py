@@ -25,7 +25,7 @@ from torch import Tensor
 
 from pgbench.algorithm import Algorithm, Setup
 from pgbench.batches import Rollout
-from pgbench.config import option
+from pgbench.config import Settings, option
 from pgbench.nets import GaussianMlp, Mlp
 from pgbench.ops import gaussian
 from pgbench.ops.fit import clipped_value_loss, shuffled
@@ -34,19 +34,19 @@ from pgbench.optim import adam_, clip_norm, with_adam
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """No value is the paper's, which gives none for such tasks; the rest as in MDPO."""
 
-    horizon: int = option(2048, "transitions an iteration, over all environments")
-    num_envs: int = option(8, "environments stepped in parallel")
-    lr: float = option(3e-3, "Adam step size of the policy: one step a rollout")
-    max_grad_norm: float = option(0.5, "policy gradients are scaled to at most this norm")
-    gamma: float = option(0.99, "discount")
-    vf_lr: float = option(3e-4, "Adam step size of the value")
-    vf_epochs: int = option(5, "passes over the rollout for the value")
-    vf_minibatch: int = option(128, "transitions a value step")
-    vf_clip: float = option(0.2, "c of Eq. 4")
-    hidden: tuple[int, ...] = option((64, 64), "tanh units a layer")
+    horizon: int = option(2048, "transitions an iteration, over all environments", at_least=2)
+    num_envs: int = option(8, "environments stepped in parallel", at_least=1)
+    lr: float = option(3e-3, "Adam step size of the policy: one step a rollout", above=0)
+    max_grad_norm: float = option(0.5, "policy gradients are scaled to at most this norm", above=0)
+    gamma: float = option(0.99, "discount", within=(0, 1))
+    vf_lr: float = option(3e-4, "Adam step size of the value", above=0)
+    vf_epochs: int = option(5, "passes over the rollout for the value", at_least=1)
+    vf_minibatch: int = option(128, "transitions a value step", at_least=1)
+    vf_clip: float = option(0.2, "c of Eq. 4", above=0)
+    hidden: tuple[int, ...] = option((64, 64), "tanh units a layer", at_least=1)
     normalize_obs: bool = option(True, "running mean and std of observations, clipped to 10")
     normalize_reward: bool = option(True, "rewards over the running std of the discounted return")
 

@@ -25,7 +25,7 @@ from torch.nn.functional import softplus
 
 from pgbench.algorithm import Algorithm, Setup
 from pgbench.batches import Transitions
-from pgbench.config import option
+from pgbench.config import Settings, option
 from pgbench.nets import Mlp
 from pgbench.ops import gaussian
 from pgbench.ops.matmul import fast_matmul
@@ -33,21 +33,33 @@ from pgbench.optim import adam_, with_adam
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Table 1 of the paper, where it gives a value."""
 
-    lr: float = option(3e-4, "Adam step size, of actor, critics and temperature", "Table 1")
-    gamma: float = option(0.99, "discount", "Table 1")
-    buffer: int = option(1_000_000, "transitions kept", "Table 1")
-    batch: int = option(256, "transitions an update", "Table 1")
-    tau: float = option(0.005, "step of the target critics, Eq. 6", "Table 1")
-    hidden: tuple[int, ...] = option((256, 256), "ReLU units a layer", "Table 1")
-    alpha: float | None = option(None, "a fixed temperature; none: tuned by Eq. 5, from 1")
-    target_entropy: float | None = option(
-        None, "H of Eq. 5; none: minus the action size", "Table 1"
+    lr: float = option(
+        3e-4, "Adam step size, of actor, critics and temperature", "Table 1", above=0
     )
-    start: int = option(10_000, "environment steps of uniformly random actions at the start")
-    num_envs: int = option(1, "environments stepped in parallel, with one update for each step")
+    gamma: float = option(0.99, "discount", "Table 1", within=(0, 1))
+    buffer: int = option(1_000_000, "transitions kept", "Table 1", at_least=1)
+    batch: int = option(256, "transitions an update", "Table 1", at_least=1)
+    tau: float = option(0.005, "step of the target critics, Eq. 6", "Table 1", above=0, at_most=1)
+    hidden: tuple[int, ...] = option((256, 256), "ReLU units a layer", "Table 1", at_least=1)
+    alpha: float | None = option(
+        None, "a fixed temperature; none: tuned by Eq. 5, from 1", at_least=0
+    )
+    target_entropy: float | None = option(
+        None,
+        "H of Eq. 5; none: minus the action size",
+        "Table 1",
+        within=(-math.inf, math.inf),
+        only={"alpha": (None,)},
+    )
+    start: int = option(
+        10_000, "environment steps of uniformly random actions at the start", at_least=0
+    )
+    num_envs: int = option(
+        1, "environments stepped in parallel, with one update for each step", at_least=1
+    )
 
 
 def squashed_log_prob(mean: Tensor, log_std: Tensor, u: Tensor) -> Tensor:
@@ -78,7 +90,9 @@ class SAC(Algorithm):
         self.target_entropy = -float(a) if config.target_entropy is None else config.target_entropy
         pi = self.pi.init_uniform(init).to(self.device)
         critics = torch.cat([self.q.init_uniform(init) for _ in range(2)]).to(self.device)
-        log_alpha = torch.tensor(math.log(config.alpha or 1.0), device=self.device)
+        start = 1.0 if config.alpha is None else config.alpha
+        log_start = math.log(start) if start else -math.inf  # exp gives 0 again
+        log_alpha = torch.tensor(log_start, device=self.device)
         self.state = {
             **with_adam("pi", pi), **with_adam("critics", critics), "target": critics.clone(),
             **with_adam("log_alpha", log_alpha),

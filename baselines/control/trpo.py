@@ -29,7 +29,7 @@ from torch import Tensor
 
 from pgbench.algorithm import Algorithm, Setup
 from pgbench.batches import Rollout
-from pgbench.config import option
+from pgbench.config import Settings, option
 from pgbench.nets import GaussianMlp, Mlp
 from pgbench.ops import gaussian
 from pgbench.ops.fit import clipped_value_loss, shuffled
@@ -40,23 +40,27 @@ TINY = 1e-20  # keeps the quotients of a zero gradient at zero
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """The paper's values where it gives one; the rest as in this library's MDPO."""
 
-    max_kl: float = option(0.01, "delta of Eq. 2", "Table of parameters for continuous control")
-    cg_iterations: int = option(10, "conjugate-gradient iterations, Eq. 4")
-    damping: float = option(0.1, "added to the diagonal of F, Eq. 4")
-    backtracks: int = option(10, "step sizes tried, Eq. 5")
-    shrink: float = option(0.8, "factor between them")
-    horizon: int = option(2048, "transitions an iteration, over all environments")
-    num_envs: int = option(8, "environments stepped in parallel")
-    gamma: float = option(0.99, "discount", "Table of parameters for continuous control")
-    lam: float = option(0.95, "GAE lambda")
-    lr: float = option(3e-4, "Adam step size of the value")
-    vf_epochs: int = option(5, "passes over the rollout for the value")
-    vf_minibatch: int = option(128, "transitions a value step")
-    vf_clip: float = option(0.2, "c of Eq. 6")
-    hidden: tuple[int, ...] = option((64, 64), "tanh units a layer")
+    max_kl: float = option(
+        0.01, "delta of Eq. 2", "Table of parameters for continuous control", above=0
+    )
+    cg_iterations: int = option(10, "conjugate-gradient iterations, Eq. 4", at_least=1)
+    damping: float = option(0.1, "added to the diagonal of F, Eq. 4", at_least=0)
+    backtracks: int = option(10, "step sizes tried, Eq. 5", at_least=1)
+    shrink: float = option(0.8, "factor between them", above=0, below=1)
+    horizon: int = option(2048, "transitions an iteration, over all environments", at_least=2)
+    num_envs: int = option(8, "environments stepped in parallel", at_least=1)
+    gamma: float = option(
+        0.99, "discount", "Table of parameters for continuous control", within=(0, 1)
+    )
+    lam: float = option(0.95, "GAE lambda", within=(0, 1))
+    lr: float = option(3e-4, "Adam step size of the value", above=0)
+    vf_epochs: int = option(5, "passes over the rollout for the value", at_least=1)
+    vf_minibatch: int = option(128, "transitions a value step", at_least=1)
+    vf_clip: float = option(0.2, "c of Eq. 6", above=0)
+    hidden: tuple[int, ...] = option((64, 64), "tanh units a layer", at_least=1)
     normalize_obs: bool = option(True, "running mean and std of observations, clipped to 10")
     normalize_reward: bool = option(True, "rewards over the running std of the discounted return")
 

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from pgbench.algorithm import Algorithm, Setup
-from pgbench.config import option
+from pgbench.config import Settings, option
 from pgbench.network import Traces
 from pgbench.ops.matmul import fast_matmul
 from pgbench.optim import adam_, clip_norm, with_adam
@@ -38,19 +38,30 @@ from .replay import costs, frugal_gradient, keep_best_, segment
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Defaults are the released code's where it has one value for all settings."""
 
     policy: str = option("", "order policy; empty: vanilla, or data_driven for weekly sales")
-    traces: int = option(8192, "training traces")
-    batch: int = option(1024, "traces an update", "released configs: 1024 or 8192")
-    lr: float | None = option(None, "Adam step size; none: the policy's own in the released code")
-    hidden: tuple[int, ...] = option((), "widths of the policy; empty: its own")
-    steps: int | None = option(None, "message-passing steps of the gnn; none: by the network")
-    backend: str = option("dense", "how the gnn is computed", choices=("dense", "pyg"))
-    max_grad_norm: float | None = option(None, "limit of the gradient norm; none: the policy's own")
-    dev_traces: int = option(1024, "held-out traces that choose the policy (Eq. 4)")
-    dev_every: int = option(10, "epochs between two looks at them", "released configs")
+    traces: int = option(8192, "training traces", at_least=1)
+    batch: int = option(1024, "traces an update", "released configs: 1024 or 8192", at_least=1)
+    lr: float | None = option(
+        None, "Adam step size; none: the policy's own in the released code", above=0
+    )
+    hidden: tuple[int, ...] = option((), "widths of the policy; empty: its own", at_least=1)
+    steps: int | None = option(
+        None,
+        "message-passing steps of the gnn; none: by the network",
+        at_least=1,
+        only={"policy": ("gnn",)},
+    )
+    backend: str = option(
+        "dense", "how the gnn is computed", choices=("dense", "pyg"), only={"policy": ("gnn",)}
+    )
+    max_grad_norm: float | None = option(
+        None, "limit of the gradient norm; none: the policy's own", above=0
+    )
+    dev_traces: int = option(1024, "held-out traces that choose the policy (Eq. 4)", at_least=1)
+    dev_every: int = option(10, "epochs between two looks at them", "released configs", at_least=1)
     recompute: bool = option(False, "replay again backwards: the memory of 10 periods, not of all")
 
 

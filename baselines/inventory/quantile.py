@@ -30,39 +30,58 @@ import torch
 from torch import Tensor
 
 from pgbench.algorithm import Algorithm, Setup
-from pgbench.config import option
+from pgbench.config import Settings, option
 from pgbench.errors import PgbenchError
 from pgbench.nets import Mlp
 from pgbench.network import Network, Traces
 from pgbench.optim import adam_, with_adam
+from pgbench.ranges import SettingError
 
 from .forecaster import Forecaster, interpolate, pinball
 
+TRAINED = ("fixed_quantile", "transformed_nv")  # those with a map to train
 POLICIES = ("quantile_nv", "fixed_quantile", "transformed_nv", "returns_nv")
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Sizes and the map's step size are the released code's; it holds no training of f."""
 
     policy: str = option("quantile_nv", "how the level q comes about, Eq. 2", choices=POLICIES)
-    traces: int = option(32768, "training traces", "released code")
-    batch: int = option(8192, "traces an update", "released code")
-    dev_traces: int = option(32768, "traces on which the best parameters are chosen")
-    dev_every: int = option(10, "epochs between two looks at them", "released code")
-    forecast: float = option(0.5, "share of the updates that train f, if a map is trained at all")
-    forecast_lr: float = option(3e-3, "Adam step size of f")
-    windows: int = option(4096, "windows an update of f")
-    hidden: tuple[int, ...] = option((128, 128), "ELU units a layer of f", "released code")
-    leads: tuple[int, ...] = option((4, 5, 6), "lead times that f knows, where they vary")
-    lr: float = option(0.03, "Adam step size of the map", "released code")
-    map_hidden: tuple[int, ...] = option((32, 32), "ELU units a layer of the map", "released code")
+    traces: int = option(32768, "training traces", "released code", at_least=1)
+    batch: int = option(8192, "traces an update", "released code", at_least=1)
+    dev_traces: int = option(32768, "traces on which the best parameters are chosen", at_least=1)
+    dev_every: int = option(10, "epochs between two looks at them", "released code", at_least=1)
+    forecast: float = option(
+        0.5,
+        "share of the updates that train f, if a map is trained at all",
+        above=0,
+        at_most=1,
+        only={"policy": TRAINED},
+    )
+    forecast_lr: float = option(3e-3, "Adam step size of f", above=0)
+    windows: int = option(4096, "windows an update of f", at_least=1)
+    hidden: tuple[int, ...] = option(
+        (128, 128), "ELU units a layer of f", "released code", at_least=1
+    )
+    leads: tuple[int, ...] = option(
+        (4, 5, 6), "lead times that f knows, where they vary", at_least=1
+    )
+    lr: float = option(
+        0.03, "Adam step size of the map", "released code", above=0, only={"policy": TRAINED}
+    )
+    map_hidden: tuple[int, ...] = option(
+        (32, 32),
+        "ELU units a layer of the map",
+        "released code",
+        at_least=1,
+        only={"policy": ("transformed_nv",)},
+    )
 
     def __post_init__(self) -> None:
-        if not 0 < self.forecast <= 1:
-            raise ValueError(f"forecast is a share in (0, 1], not {self.forecast}")
-        if not self.leads or min(self.leads) < 1 or len(set(self.leads)) < len(self.leads):
-            raise ValueError(f"leads must be different lead times of at least 1, not {self.leads}")
+        super().__post_init__()
+        if not self.leads or len(set(self.leads)) < len(self.leads):
+            raise SettingError(f"leads must be different lead times, not {self.leads}")
 
 
 class Quantile(Algorithm):

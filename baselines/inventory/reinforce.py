@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from pgbench.algorithm import Algorithm, Setup
-from pgbench.config import option
+from pgbench.config import Settings, option
 from pgbench.network import Traces
 from pgbench.ops.matmul import fast_matmul
 from pgbench.optim import adam_, clip_norm, with_adam
@@ -35,18 +35,22 @@ from .replay import costs, keep_best_, segment
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """As HDPO's; the noise is ours, because the paper's settings were not found."""
 
     policy: str = option("", "order policy; empty: vanilla, or data_driven for weekly sales")
-    traces: int = option(8192, "training traces")
-    batch: int = option(1024, "traces an update")
-    lr: float | None = option(None, "Adam step size; none: the policy's own in HDPO's code")
-    sigma: float = option(0.3, "standard deviation of the noise of Eq. 1")
-    hidden: tuple[int, ...] = option((), "widths of the policy; empty: its own")
-    max_grad_norm: float | None = option(None, "limit of the gradient norm; none: the policy's own")
-    dev_traces: int = option(1024, "held-out traces that choose the policy (Eq. 5)")
-    dev_every: int = option(10, "epochs between two looks at them")
+    traces: int = option(8192, "training traces", at_least=1)
+    batch: int = option(1024, "traces an update", at_least=1)
+    lr: float | None = option(
+        None, "Adam step size; none: the policy's own in HDPO's code", above=0
+    )
+    sigma: float = option(0.3, "standard deviation of the noise of Eq. 1", above=0)
+    hidden: tuple[int, ...] = option((), "widths of the policy; empty: its own", at_least=1)
+    max_grad_norm: float | None = option(
+        None, "limit of the gradient norm; none: the policy's own", above=0
+    )
+    dev_traces: int = option(1024, "held-out traces that choose the policy (Eq. 5)", at_least=1)
+    dev_every: int = option(10, "epochs between two looks at them", at_least=1)
 
 
 def cost_to_go(cost: Tensor) -> Tensor:

@@ -41,6 +41,7 @@ from pgbench.lm.config import GroupConfig
 from pgbench.lm.learner import GroupAlgorithm
 from pgbench.lm.rows import Rows, Seen
 from pgbench.ops.groups import masked_mean
+from pgbench.ranges import SettingError
 
 from .grpo import grpo_advantage
 
@@ -51,45 +52,62 @@ class Config(GroupConfig):
 
     least_group: ClassVar[int] = 2
 
-    rho: float = option(0.4, "least share of Eq. 2, or least pos/neg")
-    low_min: float = option(0.6, "c_low at first")
-    low_max: float = option(0.9, "c_low at most")
-    low_step: float = option(0.02, "step of c_low")
-    high_min: float = option(1.2, "c_high at first")
-    high_max: float = option(3.0, "c_high at most")
-    high_step: float = option(0.05, "step of c_high")
-    mode: str = option("adaptive", "Eq. 3, or the first bounds always", "", ("adaptive", "fixed"))
-    order: str = option("paper", "c_high first; released: c_low first", "", ("paper", "released"))
-    target: str = option("share", "what rho bounds from below", "", ("share", "pos-over-neg"))
-    weighting: str = option("rollout", "w of Eq. 2; none: 1", "", ("rollout", "none"))
-    statistic: str = option(
-        "value", "Eq. 2, or of tokens with gradient only", "", ("value", "gradient")
+    rho: float = option(
+        0.4, "least share of Eq. 2, or least pos/neg", at_least=0, only={"mode": ("adaptive",)}
     )
-    scope: str = option("minibatch", "what is searched on", "", ("minibatch", "microbatch"))
-    dual: float | None = option(None, "L_t is at most dual |A_t| where A_t < 0; none: unbounded")
-    eps: float = option(1e-6, "added to the standard deviation of a prompt's rewards")
+    low_min: float = option(0.6, "c_low at first", at_least=0, below=1)
+    low_max: float = option(0.9, "c_low at most", at_least=0, below=1)
+    low_step: float = option(0.02, "step of c_low", above=0, only={"mode": ("adaptive",)})
+    high_min: float = option(1.2, "c_high at first", above=1)
+    high_max: float = option(3.0, "c_high at most", above=1)
+    high_step: float = option(0.05, "step of c_high", above=0, only={"mode": ("adaptive",)})
+    mode: str = option("adaptive", "Eq. 3, or the first bounds always", "", ("adaptive", "fixed"))
+    order: str = option(
+        "paper",
+        "c_high first; released: c_low first",
+        "",
+        ("paper", "released"),
+        only={"mode": ("adaptive",)},
+    )
+    target: str = option(
+        "share",
+        "what rho bounds from below",
+        "",
+        ("share", "pos-over-neg"),
+        only={"mode": ("adaptive",)},
+    )
+    weighting: str = option(
+        "rollout", "w of Eq. 2; none: 1", "", ("rollout", "none"), only={"mode": ("adaptive",)}
+    )
+    statistic: str = option(
+        "value",
+        "Eq. 2, or of tokens with gradient only",
+        "",
+        ("value", "gradient"),
+        only={"mode": ("adaptive",)},
+    )
+    scope: str = option(
+        "minibatch",
+        "what is searched on",
+        "",
+        ("minibatch", "microbatch"),
+        only={"mode": ("adaptive",)},
+    )
+    dual: float | None = option(
+        None, "L_t is at most dual |A_t| where A_t < 0; none: unbounded", above=1
+    )
+    eps: float = option(1e-6, "added to the standard deviation of a prompt's rewards", at_least=0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.low_min <= self.low_max < 1:
-            raise ValueError(
-                f"low_min, low_max must be 0 <= low_min <= low_max < 1, not {self.low_min}, "
-                f"{self.low_max}"
-            )
-        if not 1 < self.high_min <= self.high_max < float("inf"):
-            raise ValueError(
-                f"high_min, high_max must be 1 < high_min <= high_max, not {self.high_min}, "
-                f"{self.high_max}"
-            )
-        for name in ("low_step", "high_step"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
-        if self.target == "share" and not 0 <= self.rho <= 1:
-            raise ValueError(f"rho is a share and must be in [0, 1], not {self.rho}")
-        if not 0 <= self.rho < float("inf"):
-            raise ValueError(f"rho must be finite and at least 0, not {self.rho}")
-        if self.dual is not None and self.dual <= 1:
-            raise ValueError(f"dual must be above 1, not {self.dual}; none: unbounded")
+        for low, high in (("low_min", "low_max"), ("high_min", "high_max")):
+            first, last = getattr(self, low), getattr(self, high)
+            if first > last:
+                raise SettingError(f"{low} ({first}) must be at most {high} ({last})")
+            if self.mode == "fixed" and last not in (first, getattr(Config, high)):
+                raise SettingError(f"{high} is an option of mode=adaptive; leave it out")
+        if self.target == "share" and self.rho > 1:
+            raise SettingError(f"rho is a share and must be in [0, 1], not {self.rho}")
 
 
 def grid(first: float, last: float, step: float) -> list[float]:

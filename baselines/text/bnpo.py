@@ -25,6 +25,7 @@ the released code.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -38,6 +39,7 @@ from pgbench.lm.config import GroupConfig
 from pgbench.lm.learner import GroupAlgorithm
 from pgbench.lm.rows import Rows, Seen
 from pgbench.ops.groups import clip_share, clipped, group_mean, masked_mean, per_token
+from pgbench.ranges import SettingError
 
 
 @dataclass(frozen=True)
@@ -46,18 +48,20 @@ class Config(GroupConfig):
 
     least_group: ClassVar[int] = 2
 
-    cap: float | None = option(1e6, "1/f is at most this; none: unbounded")
+    cap: float | None = option(1e6, "1/f is at most this; none: unbounded", above=0)
     decompose: bool = option(False, "Eq. 5, over the parts of the reward")
-    low: float = option(0.0, "the least reward")
-    high: float = option(1.0, "the greatest reward")
-    clip_low: float = option(0.2, "eps_low of the surrogate")
-    clip_high: float = option(0.28, "eps_high of the surrogate")
-    dual: float | None = option(10.0, "L_it is at most dual |A_i| where A_i < 0; none: unbounded")
+    low: float = option(0.0, "the least reward", within=(-math.inf, math.inf))
+    high: float = option(1.0, "the greatest reward", within=(-math.inf, math.inf))
+    clip_low: float = option(0.2, "eps_low of the surrogate", within=(0, 1))
+    clip_high: float = option(0.28, "eps_high of the surrogate", at_least=0)
+    dual: float | None = option(
+        10.0, "L_it is at most dual |A_i| where A_i < 0; none: unbounded", above=1
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.low >= self.high:
-            raise ValueError(f"low ({self.low}) must be below high ({self.high})")
+            raise SettingError(f"low ({self.low}) must be below high ({self.high})")
 
 
 def beta_parameters(p: Tensor) -> tuple[Tensor, Tensor]:

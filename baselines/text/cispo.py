@@ -35,9 +35,11 @@ class Config(GroupConfig):
 
     least_group: ClassVar[int] = 2
 
-    clip_low: float | None = option(None, "eps_low of Eq. 1; none: no lower bound, as in the paper")
-    clip_high: float = option(4.0, "eps_high of Eq. 1")
-    eps: float = option(1e-6, "added to the standard deviation of a prompt's rewards")
+    clip_low: float | None = option(
+        None, "eps_low of Eq. 1; none: no lower bound, as in the paper", within=(0, 1)
+    )
+    clip_high: float = option(4.0, "eps_high of Eq. 1", at_least=0)
+    eps: float = option(1e-6, "added to the standard deviation of a prompt's rewards", at_least=0)
 
 
 def weight(ratio: Tensor, low: float | None, high: float) -> Tensor:

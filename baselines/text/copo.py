@@ -43,7 +43,7 @@ import torch
 from torch import Tensor
 
 from pgbench.batches import TokenGroups
-from pgbench.config import option
+from pgbench.config import option, other
 from pgbench.errors import PgbenchError
 from pgbench.lm.config import GroupConfig
 from pgbench.lm.learner import GroupAlgorithm
@@ -56,6 +56,7 @@ from pgbench.ops.groups import (
     masked_mean,
     per_token,
 )
+from pgbench.ranges import SettingError
 
 from .grpo import grpo_advantage
 
@@ -63,6 +64,7 @@ GATES = (
     "only-soft", "soft-with-zero", "soft-with-forced", "only-zero", "only-forced", "only-global",
     "no-global", "only-soft-with-coef",
 )  # fmt: skip
+SOFT = tuple(gate for gate in GATES if "soft" in gate)
 LOGGED = ("answer_entropy", "local_weight", "same_reward_share")
 TINY = 1e-30  # an advantage that is zero by chance, not because there is nothing to learn
 
@@ -71,29 +73,43 @@ TINY = 1e-30  # an advantage that is zero by chance, not because there is nothin
 class Config(GroupConfig):
     """What is reported as the paper's best; sizes as for all of the family."""
 
-    gamma: float = option(20.0, "slope of Eq. 5; released: 5 or 20")
-    rho: float = option(1.5, "bits at which both terms of Eq. 6 weigh the same; released: 1")
-    gate: str = option("only-soft", "gate of Eq. 5", "", GATES)
-    coef: float = option(1.0, "gate=only-soft-with-coef: factor of the global term")
-    consistency: bool = option(True, "the factor of Eq. 3; released: off")
-    answers: str = option(
-        "value", "answers agree by their value, or as written", "", ("value", "written")
+    gamma: float = option(
+        20.0, "slope of Eq. 5; released: 5 or 20", at_least=0, only={"gate": SOFT}
     )
-    clip_low: float = option(0.2, "eps_low of Eq. 6")
-    clip_high: float = option(0.2, "eps_high of Eq. 6")
-    dual: float | None = option(3.0, "bound of Eq. 6 where A < 0; none: unbounded")
-    eps: float = option(1e-6, "added to the standard deviations of Eq. 2 and 4")
+    rho: float = option(
+        1.5,
+        "bits at which both terms of Eq. 6 weigh the same; released: 1",
+        at_least=0,
+        only={"gate": SOFT},
+    )
+    gate: str = option("only-soft", "gate of Eq. 5", "", GATES)
+    coef: float = option(
+        1.0,
+        "gate=only-soft-with-coef: factor of the global term",
+        above=0,
+        only={"gate": ("only-soft-with-coef",)},
+    )
+    consistency: bool = option(
+        True, "the factor of Eq. 3; released: off", only={"gate": other("no-global")}
+    )
+    answers: str = option(
+        "value",
+        "answers agree by their value, or as written",
+        "",
+        ("value", "written"),
+        only={"gate": other("no-global")},
+    )
+    clip_low: float = option(0.2, "eps_low of Eq. 6", within=(0, 1))
+    clip_high: float = option(0.2, "eps_high of Eq. 6", at_least=0)
+    dual: float | None = option(3.0, "bound of Eq. 6 where A < 0; none: unbounded", above=1)
+    eps: float = option(1e-6, "added to the standard deviations of Eq. 2 and 4", at_least=0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.gamma < 0:
-            raise ValueError(f"gamma must be at least 0, not {self.gamma}")
         if self.gate == "no-global" and self.group < 2:
-            raise ValueError("gate=no-global compares responses: group must be at least 2")
-        if self.coef != 1 and self.gate != "only-soft-with-coef":
-            raise ValueError("coef is an option of gate=only-soft-with-coef")
-        if self.coef <= 0:
-            raise ValueError(f"coef must be above 0, not {self.coef}")
+            raise SettingError("gate=no-global compares responses: group must be at least 2")
+        if self.prompts * self.group == 1:
+            raise SettingError("one response a step has nothing to be compared with: raise group")
 
 
 def answer_entropy(answers: Tensor, group: Tensor) -> Tensor:

@@ -50,6 +50,7 @@ from pgbench.lm.config import GroupConfig
 from pgbench.lm.learner import GroupAlgorithm
 from pgbench.lm.rows import Rows, Seen
 from pgbench.ops.groups import clip_share, clipped
+from pgbench.ranges import SettingError
 
 from .grpo import grpo_advantage
 from .gspo import token_ratio
@@ -66,34 +67,42 @@ class Config(GroupConfig):
     host: str = option("grpo", "whose loss L_it is", "", ("grpo", "gspo"))
     scope: str = option("cross", "Eq. 1 over the batch, or intra: in each prompt", "",
                         ("cross", "intra"))  # fmt: skip
-    n_init: float = option(0.25, "N_s of the first step: a share of the rows, or above 1 a number")
-    n_final: float = option(1.0, "N_s of the last step, likewise")
-    k_init: float = option(0.1, "K of the first step")
-    k_final: float = option(1.0, "K of the last step")
+    n_init: float = option(
+        0.25, "N_s of the first step: a share of the rows, or above 1 a number", above=0
+    )
+    n_final: float = option(
+        1.0, "N_s of the last step, likewise", above=0, only={"schedule": ("linear",)}
+    )
+    k_init: float = option(0.1, "K of the first step", within=(0, 1))
+    k_final: float = option(
+        1.0, "K of the last step", within=(0, 1), only={"schedule": ("linear",)}
+    )
     schedule: str = option("linear", "Eq. 3, or none: the first step's budgets throughout", "",
                            ("linear", "none"))  # fmt: skip
     normaliser: str = option("kept", "what token losses are divided by: n_i, l_i or Lmax", "",
                              ("kept", "lengths", "constant"))  # fmt: skip
     entropy_source: str = option("old", "H of the policy of the rollout, or of the present one", "",
-                                 ("old", "current"))  # fmt: skip
+                                 ("old", "current"),
+                                 only={"random_control": ("none", "rows")})  # fmt: skip
     random_control: str = option("none", "rows, or rows and tokens, drawn at random in place of "
                                  "Eq. 1 and 2", "", ("none", "rows", "both"))  # fmt: skip
-    clip_low: float | None = option(None, "eps_low of the surrogate; none: the host's own")
-    clip_high: float | None = option(None, "eps_high of the surrogate; none: the host's own")
-    eps: float = option(1e-6, "added to the standard deviation of a prompt's rewards")
+    clip_low: float | None = option(
+        None, "eps_low of the surrogate; none: the host's own", within=(0, 1)
+    )
+    clip_high: float | None = option(
+        None, "eps_high of the surrogate; none: the host's own", at_least=0
+    )
+    eps: float = option(1e-6, "added to the standard deviation of a prompt's rewards", at_least=0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("n_init", "n_final"):
             value = getattr(self, name)
-            if not value > 0 or (value > 1 and value != int(value)):
-                raise ValueError(f"{name} must be a share in (0, 1] or whole rows, not {value}")
+            if value > 1 and value != int(value):
+                raise SettingError(f"{name} must be a share in (0, 1] or whole rows, not {value}")
             if self.scope == "intra" and value > 1:
-                raise ValueError(f"{name} must be a share of a prompt's rows for scope=intra, "
+                raise SettingError(f"{name} must be a share of a prompt's rows for scope=intra, "
                                  f"not {value:g} rows")  # fmt: skip
-        for name in ("k_init", "k_final"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be in [0, 1], not {getattr(self, name)}")
 
     @property
     def clip(self) -> tuple[float, float]:

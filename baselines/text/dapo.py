@@ -27,7 +27,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from pgbench.batches import TokenGroups
-from pgbench.config import option
+from pgbench.config import option, other
 from pgbench.lm.config import GroupConfig
 from pgbench.lm.learner import GroupAlgorithm
 from pgbench.lm.rows import Rows, Seen
@@ -42,19 +42,21 @@ class Config(GroupConfig):
 
     least_group: ClassVar[int] = 2
 
-    clip_low: float = option(0.2, "eps_low of Eq. 3", "Section 4.1")
-    clip_high: float = option(0.28, "eps_high of Eq. 3", "Section 4.1")
-    max_rounds: int = option(10, "generation rounds at most for one batch; 1: no replacement")
-    overlong: float = option(0.2, "k of Eq. 1 as a share of Lmax; 0: no penalty", "Section 4.1")
-    overlong_weight: float = option(0.5, "w of Eq. 2: half the gap between right and wrong")
-    eps: float = option(1e-6, "added to the standard deviation of Eq. 2")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.max_rounds < 1:
-            raise ValueError(f"max_rounds must be at least 1, not {self.max_rounds}")
-        if not 0 <= self.overlong <= 1:
-            raise ValueError(f"overlong is a share and must be in [0, 1], not {self.overlong}")
+    clip_low: float = option(0.2, "eps_low of Eq. 3", "Section 4.1", within=(0, 1))
+    clip_high: float = option(0.28, "eps_high of Eq. 3", "Section 4.1", at_least=0)
+    max_rounds: int = option(
+        10, "generation rounds at most for one batch; 1: no replacement", at_least=1
+    )
+    overlong: float = option(
+        0.2, "k of Eq. 1 as a share of Lmax; 0: no penalty", "Section 4.1", within=(0, 1)
+    )
+    overlong_weight: float = option(
+        0.5,
+        "w of Eq. 2: half the gap between right and wrong",
+        at_least=0,
+        only={"overlong": other(0)},
+    )
+    eps: float = option(1e-6, "added to the standard deviation of Eq. 2", at_least=0)
 
 
 def overlong_penalty(lengths: Tensor, limit: int, soft: float) -> Tensor:

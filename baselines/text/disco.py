@@ -36,7 +36,7 @@ import torch
 from torch import Tensor
 
 from pgbench.batches import TokenGroups
-from pgbench.config import option
+from pgbench.config import option, other
 from pgbench.lm.config import GroupConfig
 from pgbench.lm.learner import GroupAlgorithm
 from pgbench.lm.rows import Rows, Seen
@@ -53,30 +53,21 @@ class Config(GroupConfig):
 
     score: str = option("log-likelihood", "s of Eq. 1", "", ("log-likelihood", "ratio"))
     base: str = option("disco", "log-mean-exp or mean of wrong scores", "", ("disco", "disco-b"))
-    tau: float | None = option(None, "tau of Eq. 2; none: 10 for log-likelihoods, 1 for ratios")
-    kl_weight: float = option(1e3, "beta of Eq. 4")
-    kl_radius: float = option(1e-4, "delta of Eq. 4, nats a token")
-    kl: str = option("k1", "estimate of Eq. 3", "", ("k1", "k3"))
-    penalty: str = option("released", "Eq. 4 (paper) or half", "", ("released", "paper"))
+    tau: float | None = option(
+        None,
+        "tau of Eq. 2; none: 10 for log-likelihoods, 1 for ratios",
+        above=0,
+        only={"base": ("disco",)},
+    )
+    kl_weight: float = option(1e3, "beta of Eq. 4", at_least=0)
+    kl_radius: float = option(
+        1e-4, "delta of Eq. 4, nats a token", at_least=0, only={"kl_weight": other(0)}
+    )
+    kl: str = option("k1", "estimate of Eq. 3", "", ("k1", "k3"), only={"kl_weight": other(0)})
+    penalty: str = option(
+        "released", "Eq. 4 (paper) or half", "", ("released", "paper"), only={"kl_weight": other(0)}
+    )
     count_all: bool = option(True, "B counts prompts without right or without wrong responses, too")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check(self.base, self.tau, self.kl_weight, self.kl_radius)
-
-
-def check(base: str, tau: float | None, kl_weight: float, kl_radius: float) -> None:
-    """Refuse what has no meaning.
-
-    Raises: ValueError naming the option.
-    """
-    if tau is not None and not 0 < tau < float("inf"):
-        raise ValueError(f"tau must be finite and above 0, not {tau}; base=disco-b is its limit")
-    if tau is not None and base == "disco-b":
-        raise ValueError(f"base=disco-b has no tau; leave tau={tau:g} out or take base=disco")
-    for name, value in (("kl_weight", kl_weight), ("kl_radius", kl_radius)):
-        if not 0 <= value < float("inf"):
-            raise ValueError(f"{name} must be finite and at least 0, not {value}")
 
 
 def classes(reward: Tensor) -> tuple[Tensor, Tensor]:

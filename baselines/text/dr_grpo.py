@@ -35,9 +35,11 @@ class Config(GroupConfig):
 
     least_group: ClassVar[int] = 2
 
-    clip_low: float = option(0.2, "eps_low of Eq. 2")
-    clip_high: float = option(0.2, "eps_high of Eq. 2")
-    dual: float | None = option(None, "L_it is at most dual |A_i| where A_i < 0; none: unbounded")
+    clip_low: float = option(0.2, "eps_low of Eq. 2", within=(0, 1))
+    clip_high: float = option(0.2, "eps_high of Eq. 2", at_least=0)
+    dual: float | None = option(
+        None, "L_it is at most dual |A_i| where A_i < 0; none: unbounded", above=1
+    )
 
 
 def dr_grpo_advantage(reward: Tensor, group: Tensor) -> Tensor:

@@ -38,13 +38,13 @@ import torch
 from torch import Tensor
 
 from pgbench.batches import TokenGroups
-from pgbench.config import option
+from pgbench.config import option, other
 from pgbench.lm.config import GroupConfig
 from pgbench.lm.learner import GroupAlgorithm
 from pgbench.lm.rows import Rows, Seen
 from pgbench.ops.groups import group_sum
 
-from .disco import check, classes, surrogate, uniform, weighed
+from .disco import classes, surrogate, uniform, weighed
 
 
 @dataclass(frozen=True)
@@ -53,26 +53,39 @@ class Config(GroupConfig):
 
     least_group: ClassVar[int] = 2
 
-    lam: float | None = option(0.1, "lam of Eq. 2; none or inf: lengths do not count")
-    longest: int = option(0, "C of Eq. 1 in tokens; 0: the most that a response may take")
+    lam: float | None = option(0.1, "lam of Eq. 2; none or inf: lengths do not count", above=0)
+    longest: int = option(
+        0,
+        "C of Eq. 1 in tokens; 0: the most that a response may take",
+        at_least=0,
+        only={"lam": other(None)},
+    )
     score: str = option("log-likelihood", "Eq. 3, or mean ratio", "", ("log-likelihood", "ratio"))
     base: str = option("disco", "log-mean-exp or mean of wrong scores", "", ("disco", "disco-b"))
-    tau: float | None = option(None, "tau of Eq. 4; none: 10 for log-likelihoods, 1 for ratios")
-    kl_weight: float = option(1e3, "beta of Eq. 6")
-    kl_radius: float = option(1e-4, "delta of Eq. 6, nats a token")
-    kl: str = option("k1", "estimate of Eq. 5", "", ("k1", "k3"))
-    penalty: str = option("released", "Eq. 6, or twice (paper)", "", ("released", "paper"))
+    tau: float | None = option(
+        None,
+        "tau of Eq. 4; none: 10 for log-likelihoods, 1 for ratios",
+        above=0,
+        only={"base": ("disco",)},
+    )
+    kl_weight: float = option(1e3, "beta of Eq. 6", at_least=0)
+    kl_radius: float = option(
+        1e-4, "delta of Eq. 6, nats a token", at_least=0, only={"kl_weight": other(0)}
+    )
+    kl: str = option("k1", "estimate of Eq. 5", "", ("k1", "k3"), only={"kl_weight": other(0)})
+    penalty: str = option(
+        "released",
+        "Eq. 6, or twice (paper)",
+        "",
+        ("released", "paper"),
+        only={"kl_weight": other(0)},
+    )
     count_all: bool = option(True, "B counts prompts without right or without wrong responses, too")
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        check(self.base, self.tau, self.kl_weight, self.kl_radius)
         if self.lam == float("inf"):  # a record holds finite numbers only
             object.__setattr__(self, "lam", None)
-        if self.lam is not None and not self.lam > 0:
-            raise ValueError(f"lam must be above 0, not {self.lam}; none stands for infinity")
-        if self.longest < 0:
-            raise ValueError(f"longest must be at least 0, not {self.longest}; 0: the limit")
+        super().__post_init__()
 
 
 def length_reward(lengths: Tensor, longest: int) -> Tensor:

@@ -48,11 +48,13 @@ class Config(GroupConfig):
 
     least_group: ClassVar[int] = 2
 
-    clip_low: float = option(0.2, "eps_low of Eq. 2")
-    clip_high: float = option(0.2, "eps_high of Eq. 2")
-    dual: float | None = option(None, "L_it is at most dual |A_i| where A_i < 0; none: unbounded")
-    beta: float = option(0.0, "weight of the KL penalty of Eq. 3")
-    eps: float = option(1e-6, "added to the standard deviation of Eq. 1")
+    clip_low: float = option(0.2, "eps_low of Eq. 2", within=(0, 1))
+    clip_high: float = option(0.2, "eps_high of Eq. 2", at_least=0)
+    dual: float | None = option(
+        None, "L_it is at most dual |A_i| where A_i < 0; none: unbounded", above=1
+    )
+    beta: float = option(0.0, "weight of the KL penalty of Eq. 3", at_least=0)
+    eps: float = option(1e-6, "added to the standard deviation of Eq. 1", at_least=0)
     unbiased: bool = option(True, "standard deviation with G - 1 in place of G")
 
 

@@ -36,9 +36,9 @@ class Config(GroupConfig):
     least_group: ClassVar[int] = 2
 
     form: str = option("sequence", "Eq. 2 or Eq. 3", "", ("sequence", "token"))
-    clip_low: float = option(3e-4, "eps_low of Eq. 2", "Section 5.1")
-    clip_high: float = option(4e-4, "eps_high of Eq. 2", "Section 5.1")
-    eps: float = option(1e-6, "added to the standard deviation of a prompt's rewards")
+    clip_low: float = option(3e-4, "eps_low of Eq. 2", "Section 5.1", within=(0, 1))
+    clip_high: float = option(4e-4, "eps_high of Eq. 2", "Section 5.1", at_least=0)
+    eps: float = option(1e-6, "added to the standard deviation of a prompt's rewards", at_least=0)
 
 
 def sequence_ratio(log_ratio: Tensor, mask: Tensor) -> Tensor:

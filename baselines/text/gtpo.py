@@ -45,11 +45,12 @@ from torch import Tensor
 
 from pgbench.algorithm import Setup
 from pgbench.batches import TokenGroups
-from pgbench.config import option
+from pgbench.config import option, other
 from pgbench.lm.config import GroupConfig
 from pgbench.lm.learner import GroupAlgorithm
 from pgbench.lm.rows import Rows, Seen
 from pgbench.ops.groups import group_mean, group_size, is_constant, masked_mean_rows, per_token
+from pgbench.ranges import SettingError
 
 OWN = "as the form has it"
 ROUNDING = 1e-6
@@ -62,15 +63,23 @@ class Config(GroupConfig):
     least_group: ClassVar[int] = 2
 
     form: str = option("paper", "Eq. 1 to 5, or the released code", "", ("paper", "released"))
-    scale: float = option(20.0, "of Eq. 1, ours: the range of the released rewards")
-    gamma: float = option(0.1, "weight of the entropy penalty of Eq. 5")
+    scale: float = option(20.0, "of Eq. 1, ours: the range of the released rewards", above=0)
+    gamma: float = option(0.1, "weight of the entropy penalty of Eq. 5", at_least=0)
     conflict: bool = option(True, "Eq. 3; false: lambda is 1 everywhere")
-    w_plus: float = option(2.0, "lambda of right conflict tokens, Eq. 3")
-    threshold: float | str = option("form", "nats, of Eq. 4; none: no filter; form: ln 2 or 0.7")
-    use_initial_entropy: bool | None = option(None, f"whether H_ini counts; none: {OWN}")
-    only_negative_filter: bool = option(False, "Eq. 4 filters responses of A < 0 alone")
+    w_plus: float = option(
+        2.0, "lambda of right conflict tokens, Eq. 3", at_least=0, only={"conflict": (True,)}
+    )
+    threshold: float | str = option(
+        "form", "nats, of Eq. 4; none: no filter; form: ln 2 or 0.7", above=0
+    )
+    use_initial_entropy: bool | None = option(
+        None, f"whether H_ini counts; none: {OWN}", only={"threshold": other("none")}
+    )
+    only_negative_filter: bool = option(
+        False, "Eq. 4 filters responses of A < 0 alone", only={"threshold": other("none")}
+    )
     double_run: str = option("form", f"lambda in both runs; form: {OWN}", "",
-                             ("form", "max", "product"))  # fmt: skip
+                             ("form", "max", "product"), only={"conflict": (True,)})  # fmt: skip
     divide_by_conflict_count: bool | None = option(
         None, f"losses divided by the length of a response's longer run; none: {OWN}"
     )
@@ -79,16 +88,9 @@ class Config(GroupConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.scale <= 0:
-            raise ValueError(f"scale must be above 0, not {self.scale}")
-        for name in ("gamma", "w_plus"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must be at least 0, not {getattr(self, name)}")
         words = ("form", "none", "ln2")
         if isinstance(self.threshold, str) and self.threshold not in words:
-            raise ValueError(f"threshold takes nats, ln2, none or form, not '{self.threshold}'")
-        if not isinstance(self.threshold, str) and not self.threshold > 0:
-            raise ValueError(f"threshold must be above 0 nats, not {self.threshold}")
+            raise SettingError(f"threshold takes nats, ln2, none or form, not '{self.threshold}'")
 
     @property
     def released(self) -> bool:

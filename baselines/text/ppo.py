@@ -48,13 +48,13 @@ from pgbench.ops.returns import discounted_sum
 class Config(GroupConfig):
     """Sizes as for all of the family, which the paper has no task of."""
 
-    gamma: float = option(1.0, "discount a token")
-    lam: float = option(1.0, "lambda of Eq. 2")
-    clip_low: float = option(0.2, "eps_low of Eq. 4", "Table 1: best of the tried")
-    clip_high: float = option(0.2, "eps_high of Eq. 4", "Table 1: best of the tried")
-    vf_clip: float = option(0.5, "c of Eq. 5")
-    vf_coef: float = option(0.1, "c1 of Eq. 6")
-    beta: float = option(0.0, "weight of the KL penalty in the reward, Eq. 1")
+    gamma: float = option(1.0, "discount a token", within=(0, 1))
+    lam: float = option(1.0, "lambda of Eq. 2", within=(0, 1))
+    clip_low: float = option(0.2, "eps_low of Eq. 4", "Table 1: best of the tried", within=(0, 1))
+    clip_high: float = option(0.2, "eps_high of Eq. 4", "Table 1: best of the tried", at_least=0)
+    vf_clip: float = option(0.5, "c of Eq. 5", above=0)
+    vf_coef: float = option(0.1, "c1 of Eq. 6", at_least=0)
+    beta: float = option(0.0, "weight of the KL penalty in the reward, Eq. 1", at_least=0)
 
 
 def token_gae(reward: Tensor, value: Tensor, mask: Tensor, gamma: float, lam: float) -> Tensor:

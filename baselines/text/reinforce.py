@@ -27,6 +27,7 @@ from pgbench.config import option
 from pgbench.lm.config import GroupConfig
 from pgbench.lm.learner import GroupAlgorithm
 from pgbench.lm.rows import Rows, Seen
+from pgbench.ranges import SettingError
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,13 @@ class Config(GroupConfig):
     """The paper has no such task; what is common to the family keeps its values."""
 
     baseline: str = option("batch", "b of Eq. 1: none or the batch's mean", "", ("none", "batch"))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.baseline == "batch" and self.prompts * self.group == 1:
+            raise SettingError(
+                "baseline=batch leaves nothing of one response: raise prompts or group"
+            )
 
 
 def advantage(reward: Tensor, baseline: str) -> Tensor:

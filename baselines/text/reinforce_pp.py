@@ -38,6 +38,7 @@ from pgbench.ops.groups import (
     token_rewards,
     whiten,
 )
+from pgbench.ranges import SettingError
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,16 @@ class Config(GroupConfig):
     """Clip of the PPO surrogate; sizes as for all of the family."""
 
     baseline: str = option("none", "Eq. 2: none, or the prompt's mean", "", ("none", "group"))
-    beta: float = option(0.0, "weight of the KL penalty in the reward, Eq. 1")
-    clip_low: float = option(0.2, "eps_low of Eq. 4")
-    clip_high: float = option(0.2, "eps_high of Eq. 4")
+    beta: float = option(0.0, "weight of the KL penalty in the reward, Eq. 1", at_least=0)
+    clip_low: float = option(0.2, "eps_low of Eq. 4", within=(0, 1))
+    clip_high: float = option(0.2, "eps_high of Eq. 4", at_least=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.baseline == "group" and self.group < 2:
+            raise SettingError("baseline=group compares responses: group must be at least 2")
+        if self.prompts * self.group == 1 and not self.beta:
+            raise SettingError("one response standardises to nothing: raise prompts or group")
 
 
 def credit(

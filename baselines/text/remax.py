@@ -32,9 +32,9 @@ from pgbench.ops.groups import kl_penalty, to_go, token_rewards
 class Config(GroupConfig):
     """128 prompts, for each a sampled and a greedy response."""
 
-    prompts: int = option(128, "prompts B of a step")
-    group: int = option(1, "responses G to each prompt, besides the greedy one")
-    beta: float = option(0.0, "weight of the KL penalty in the reward, Eq. 1")
+    prompts: int = option(128, "prompts B of a step", at_least=1)
+    group: int = option(1, "responses G to each prompt, besides the greedy one", at_least=1)
+    beta: float = option(0.0, "weight of the KL penalty in the reward, Eq. 1", at_least=0)
 
 
 def remax_advantage(

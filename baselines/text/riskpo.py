@@ -64,12 +64,12 @@ from pgbench.lm.config import GroupConfig
 from pgbench.lm.learner import GroupAlgorithm
 from pgbench.lm.rows import Rows, Seen
 from pgbench.ops.groups import clip_share, clipped, group_sum, masked_mean, per_token
+from pgbench.ranges import SettingError
 
 from .gspo import sequence_ratio
 
 EPS = 1e-6  # of the released code, wherever it divides
 LOGGED = ("quantile_low", "quantile_high", "bundle_score")
-RELEASED = {"credit": "uniform", "natural": True, "mix": 1.5, "std_floor": 1e-3}
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Config(GroupConfig):
     """Levels and bundles of the paper; sizes as for all of the family."""
 
     form: str = option("paper", "advantages by Eq. 3 or by Eq. 6", "", ("paper", "released"))
-    bundle: int = option(5, "questions B of a bundle")
+    bundle: int = option(5, "questions B of a bundle", at_least=1)
     pairing: str = option(
         "index",
         "which responses make a bundle sample: those of one index, or a random one of each "
@@ -85,10 +85,15 @@ class Config(GroupConfig):
         "",
         ("index", "random"),
     )
-    level_low: float = option(0.2, "alpha of Eq. 2")
-    level_high: float = option(0.8, "beta of Eq. 2")
+    level_low: float = option(0.2, "alpha of Eq. 2", at_least=0, below=1)
+    level_high: float = option(0.8, "beta of Eq. 2", above=0, at_most=1)
     risk: str = option("averse", "which tail has weight", "", ("averse", "seeking", "mean"))
-    omega: float = option(1.5, "weight of the tail in Eq. 2 is 1 + omega; the value is ours")
+    omega: float = option(
+        1.5,
+        "weight of the tail in Eq. 2 is 1 + omega; the value is ours",
+        at_least=0,
+        only={"form": ("paper",)},
+    )
     quantiles: str = option(
         "tracked",
         "a and b: by Eq. 4, of all scores of the step, of the bundle's own, or the mean of tracked "
@@ -100,14 +105,15 @@ class Config(GroupConfig):
         False,
         "form=paper: A less its mean over the step's n scores, which leaves 1 - 1/n of Eq. 3's "
         "gradient; ours",
+        only={"form": ("paper",)},
     )
-    eta: float = option(0.1, "step of Eq. 4; the released code's")
+    eta: float = option(0.1, "step of Eq. 4; the released code's", above=0, at_most=1)
     ratio: str = option(
         "sequence", "Eq. 5 with a ratio a response or a token", "", ("sequence", "token")
     )
-    clip_low: float = option(0.2, "eps_low of Eq. 5; ours")
-    clip_high: float = option(0.2, "eps_high of Eq. 5; ours")
-    dual: float | None = option(None, "L is at most dual |A| where A < 0; none: unbounded")
+    clip_low: float = option(0.2, "eps_low of Eq. 5; ours", within=(0, 1))
+    clip_high: float = option(0.2, "eps_high of Eq. 5; ours", at_least=0)
+    dual: float | None = option(None, "L is at most dual |A| where A < 0; none: unbounded", above=1)
     credit: str = option(
         "uniform",
         "form=released, what a response gets of A: A; over the standard deviation of its "
@@ -115,40 +121,32 @@ class Config(GroupConfig):
         "question",
         "",
         ("uniform", "std", "score", "sum-mean"),
+        only={"form": ("released",)},
     )
-    natural: bool = option(True, "form=released: the constant a - b in Eq. 6")
-    mix: float = option(1.5, "form=released: w of Eq. 6; 0: no tail")
+    natural: bool = option(
+        True, "form=released: the constant a - b in Eq. 6", only={"form": ("released",)}
+    )
+    mix: float = option(
+        1.5, "form=released: w of Eq. 6; 0: no tail", at_least=0, only={"form": ("released",)}
+    )
     std_floor: float | None = option(
-        1e-3, "form=released: a standard deviation up to this counts as 1; none: as it is"
+        1e-3,
+        "form=released: a standard deviation up to this counts as 1; none: as it is",
+        at_least=0,
+        only={"form": ("released",)},
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.bundle < 1:
-            raise ValueError(f"bundle must be at least 1, not {self.bundle}")
-        if not 0 <= self.level_low < self.level_high <= 1:
-            raise ValueError(
-                f"level_low ({self.level_low}) must be below level_high ({self.level_high}), "
-                "both in [0, 1]"
+        if self.level_low >= self.level_high:
+            raise SettingError(
+                f"level_low ({self.level_low}) must be below level_high ({self.level_high})"
             )
-        for name in ("omega", "mix"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must be at least 0, not {getattr(self, name)}")
-        if not 0 < self.eta <= 1:
-            raise ValueError(f"eta must be in (0, 1], not {self.eta}")
         if self.risk == "mean" and self.group < 2:
-            raise ValueError("risk=mean compares bundle samples: group must be at least 2")
-        if self.form == "paper":
-            for name, default in RELEASED.items():
-                if getattr(self, name) != default:
-                    raise ValueError(f"{name} is an option of form=released")
-        elif self.omega != Config.omega:
-            raise ValueError("omega is an option of form=paper; form=released has mix")
-        elif self.centred:
-            raise ValueError("centred is an option of form=paper; form=released has natural")
+            raise SettingError("risk=mean compares bundle samples: group must be at least 2")
         tail = {"averse": self.level_low, "seeking": 1 - self.level_high, "mean": 1}[self.risk]
         if self.form == "released" and self.mix and not tail:
-            raise ValueError("form=released divides by the share of its tail, which is 0 here")
+            raise SettingError("form=released divides by the share of its tail, which is 0 here")
 
 
 def table(group: Tensor) -> Tensor:

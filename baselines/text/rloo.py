@@ -34,7 +34,7 @@ from pgbench.ops.groups import group_mean, group_size, is_constant, kl_penalty
 class Config(GroupConfig):
     """Sizes as for all of the family."""
 
-    beta: float = option(0.0, "weight of the KL penalty in the reward, Eq. 1")
+    beta: float = option(0.0, "weight of the KL penalty in the reward, Eq. 1", at_least=0)
 
 
 def rloo_advantage(reward: Tensor, group: Tensor) -> Tensor:

@@ -36,12 +36,9 @@ class Config(GroupConfig):
 
     least_group: ClassVar[int] = 2
 
-    alpha: float = option(0.1, "weight of the penalty of Eq. 1; the value is ours")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.alpha < 1:
-            raise ValueError(f"alpha must be in [0, 1), not {self.alpha}")
+    alpha: float = option(
+        0.1, "weight of the penalty of Eq. 1; the value is ours", at_least=0, below=1
+    )
 
 
 def length_factor(lengths: Tensor, right: Tensor, group: Tensor, alpha: float) -> Tensor:

@@ -6,6 +6,7 @@ from typing import ClassVar, Unpack
 
 import numpy as np
 
+from pgbench.ranges import Interval, Natural, NotNegative, Number
 from pgbench.rollout.batch_env import Bools, Floats, Info, Options, Rows
 from pgbench.rollout.mujoco_batch import MujocoBatchEnv
 
@@ -45,15 +46,15 @@ class Ant(MujocoBatchEnv):
         self,
         num_envs: int,
         *,
-        forward_reward_weight: float = 1,
-        ctrl_cost_weight: float = 0.5,
-        contact_cost_weight: float = 5e-4,
-        healthy_reward: float = 1.0,
-        main_body: int = 1,
+        forward_reward_weight: Number = 1,
+        ctrl_cost_weight: Number = 0.5,
+        contact_cost_weight: Number = 5e-4,
+        healthy_reward: Number = 1.0,
+        main_body: Natural = 1,
         terminate_when_unhealthy: bool = True,
-        healthy_z_range: tuple[float, float] = (0.2, 1.0),
-        contact_force_range: tuple[float, float] = (-1.0, 1.0),
-        reset_noise_scale: float = 0.1,
+        healthy_z_range: Interval = (0.2, 1.0),
+        contact_force_range: Interval = (-1.0, 1.0),
+        reset_noise_scale: NotNegative = 0.1,
         exclude_current_positions_from_observation: bool = True,
         include_cfrc_ext_in_observation: bool = True,
         **options: Unpack[Options],

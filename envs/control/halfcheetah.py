@@ -6,6 +6,7 @@ from typing import ClassVar, Unpack
 
 import numpy as np
 
+from pgbench.ranges import NotNegative, Number
 from pgbench.rollout.batch_env import Bools, Floats, Info, Options, Rows
 from pgbench.rollout.mujoco_batch import MujocoBatchEnv
 
@@ -36,9 +37,9 @@ class HalfCheetah(MujocoBatchEnv):
         self,
         num_envs: int,
         *,
-        forward_reward_weight: float = 1.0,
-        ctrl_cost_weight: float = 0.1,
-        reset_noise_scale: float = 0.1,
+        forward_reward_weight: Number = 1.0,
+        ctrl_cost_weight: Number = 0.1,
+        reset_noise_scale: NotNegative = 0.1,
         exclude_current_positions_from_observation: bool = True,
         **options: Unpack[Options],
     ) -> None:

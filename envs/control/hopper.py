@@ -6,6 +6,7 @@ from typing import ClassVar, Unpack
 
 import numpy as np
 
+from pgbench.ranges import Interval, NotNegative, Number
 from pgbench.rollout.batch_env import Bools, Floats, Info, Options, Rows
 from pgbench.rollout.mujoco_batch import MujocoBatchEnv
 
@@ -42,14 +43,14 @@ class Hopper(MujocoBatchEnv):
         self,
         num_envs: int,
         *,
-        forward_reward_weight: float = 1.0,
-        ctrl_cost_weight: float = 1e-3,
-        healthy_reward: float = 1.0,
+        forward_reward_weight: Number = 1.0,
+        ctrl_cost_weight: Number = 1e-3,
+        healthy_reward: Number = 1.0,
         terminate_when_unhealthy: bool = True,
-        healthy_state_range: tuple[float, float] = (-100.0, 100.0),
-        healthy_z_range: tuple[float, float] = (0.7, float("inf")),
-        healthy_angle_range: tuple[float, float] = (-0.2, 0.2),
-        reset_noise_scale: float = 5e-3,
+        healthy_state_range: Interval = (-100.0, 100.0),
+        healthy_z_range: Interval = (0.7, float("inf")),
+        healthy_angle_range: Interval = (-0.2, 0.2),
+        reset_noise_scale: NotNegative = 5e-3,
         exclude_current_positions_from_observation: bool = True,
         **options: Unpack[Options],
     ) -> None:

@@ -6,6 +6,7 @@ from typing import ClassVar, Unpack
 
 import numpy as np
 
+from pgbench.ranges import Interval, NotNegative, Number
 from pgbench.rollout.batch_env import Bools, Floats, Info, Options, Rows
 from pgbench.rollout.mujoco_batch import MujocoBatchEnv
 
@@ -123,14 +124,14 @@ class Humanoid(HumanoidBody):
         self,
         num_envs: int,
         *,
-        forward_reward_weight: float = 1.25,
-        ctrl_cost_weight: float = 0.1,
-        contact_cost_weight: float = 5e-7,
-        contact_cost_range: tuple[float, float] = (-np.inf, 10.0),
-        healthy_reward: float = 5.0,
+        forward_reward_weight: Number = 1.25,
+        ctrl_cost_weight: Number = 0.1,
+        contact_cost_weight: Number = 5e-7,
+        contact_cost_range: Interval = (-np.inf, 10.0),
+        healthy_reward: Number = 5.0,
         terminate_when_unhealthy: bool = True,
-        healthy_z_range: tuple[float, float] = (1.0, 2.0),
-        reset_noise_scale: float = 1e-2,
+        healthy_z_range: Interval = (1.0, 2.0),
+        reset_noise_scale: NotNegative = 1e-2,
         exclude_current_positions_from_observation: bool = True,
         include_cinert_in_observation: bool = True,
         include_cvel_in_observation: bool = True,

@@ -6,6 +6,7 @@ from typing import ClassVar, Unpack
 
 import numpy as np
 
+from pgbench.ranges import Interval, NotNegative, Number
 from pgbench.rollout.batch_env import Bools, Floats, Info, Options, Rows
 
 from .humanoid import HumanoidBody
@@ -37,10 +38,10 @@ class HumanoidStandup(HumanoidBody):
         self,
         num_envs: int,
         *,
-        ctrl_cost_weight: float = 0.1,
-        impact_cost_weight: float = 0.5e-6,
-        impact_cost_range: tuple[float, float] = (-np.inf, 10.0),
-        reset_noise_scale: float = 1e-2,
+        ctrl_cost_weight: Number = 0.1,
+        impact_cost_weight: Number = 0.5e-6,
+        impact_cost_range: Interval = (-np.inf, 10.0),
+        reset_noise_scale: NotNegative = 1e-2,
         exclude_current_positions_from_observation: bool = True,
         include_cinert_in_observation: bool = True,
         include_cvel_in_observation: bool = True,

@@ -6,6 +6,7 @@ from typing import Unpack
 
 import numpy as np
 
+from pgbench.ranges import NotNegative, Number
 from pgbench.rollout.batch_env import Bools, Floats, Info, Options, Rows
 from pgbench.rollout.mujoco_batch import MujocoBatchEnv
 
@@ -40,8 +41,8 @@ class InvertedDoublePendulum(MujocoBatchEnv):
         self,
         num_envs: int,
         *,
-        healthy_reward: float = 10.0,
-        reset_noise_scale: float = 0.1,
+        healthy_reward: Number = 10.0,
+        reset_noise_scale: NotNegative = 0.1,
         **options: Unpack[Options],
     ) -> None:
         self.healthy_reward = healthy_reward

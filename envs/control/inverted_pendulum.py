@@ -6,6 +6,7 @@ from typing import ClassVar, Unpack
 
 import numpy as np
 
+from pgbench.ranges import NotNegative
 from pgbench.rollout.batch_env import Bools, Floats, Info, Options, Rows
 from pgbench.rollout.mujoco_batch import MujocoBatchEnv
 
@@ -32,7 +33,7 @@ class InvertedPendulum(MujocoBatchEnv):
     camera: ClassVar = {"trackbodyid": 0, "distance": 2.04}
 
     def __init__(
-        self, num_envs: int, *, reset_noise_scale: float = 0.01, **options: Unpack[Options]
+        self, num_envs: int, *, reset_noise_scale: NotNegative = 0.01, **options: Unpack[Options]
     ) -> None:
         self.reset_noise_scale = reset_noise_scale
         super().__init__(num_envs, **options)

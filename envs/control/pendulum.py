@@ -8,6 +8,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from pgbench.ranges import Number
 from pgbench.rollout.batch_env import BatchEnv, Bools, Floats, Info, Options, Rows
 
 from .scalar import squares
@@ -38,7 +39,7 @@ class Pendulum(BatchEnv):
 
     default_episode_steps = 200
 
-    def __init__(self, num_envs: int, *, g: float = 10.0, **options: Unpack[Options]) -> None:
+    def __init__(self, num_envs: int, *, g: Number = 10.0, **options: Unpack[Options]) -> None:
         self.g = g
         action = spaces.Box(-MAX_TORQUE, MAX_TORQUE, (1,), np.float32)
         super().__init__(num_envs, action, render_fps=30, **options)

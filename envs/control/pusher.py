@@ -6,6 +6,7 @@ from typing import ClassVar, Unpack
 
 import numpy as np
 
+from pgbench.ranges import Number
 from pgbench.rollout.batch_env import Bools, Floats, Info, Options, Rows
 from pgbench.rollout.mujoco_batch import MujocoBatchEnv
 
@@ -38,9 +39,9 @@ class Pusher(MujocoBatchEnv):
         self,
         num_envs: int,
         *,
-        reward_near_weight: float = 0.5,
-        reward_dist_weight: float = 1,
-        reward_control_weight: float = 0.1,
+        reward_near_weight: Number = 0.5,
+        reward_dist_weight: Number = 1,
+        reward_control_weight: Number = 0.1,
         **options: Unpack[Options],
     ) -> None:
         self.reward_near_weight = reward_near_weight

@@ -6,6 +6,7 @@ from typing import ClassVar, Unpack
 
 import numpy as np
 
+from pgbench.ranges import Number
 from pgbench.rollout.batch_env import Bools, Floats, Info, Options, Rows
 from pgbench.rollout.mujoco_batch import MujocoBatchEnv
 
@@ -38,8 +39,8 @@ class Reacher(MujocoBatchEnv):
         self,
         num_envs: int,
         *,
-        reward_dist_weight: float = 1,
-        reward_control_weight: float = 1,
+        reward_dist_weight: Number = 1,
+        reward_control_weight: Number = 1,
         **options: Unpack[Options],
     ) -> None:
         self.reward_dist_weight = reward_dist_weight

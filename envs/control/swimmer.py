@@ -6,6 +6,7 @@ from typing import Unpack
 
 import numpy as np
 
+from pgbench.ranges import NotNegative, Number
 from pgbench.rollout.batch_env import Bools, Floats, Info, Options, Rows
 from pgbench.rollout.mujoco_batch import MujocoBatchEnv
 
@@ -33,9 +34,9 @@ class Swimmer(MujocoBatchEnv):
         self,
         num_envs: int,
         *,
-        forward_reward_weight: float = 1.0,
-        ctrl_cost_weight: float = 1e-4,
-        reset_noise_scale: float = 0.1,
+        forward_reward_weight: Number = 1.0,
+        ctrl_cost_weight: Number = 1e-4,
+        reset_noise_scale: NotNegative = 0.1,
         exclude_current_positions_from_observation: bool = True,
         **options: Unpack[Options],
     ) -> None:

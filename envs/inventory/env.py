@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pgbench.errors import PgbenchError
 from pgbench.interface import Optimum
 from pgbench.network import Network, Traces
+from pgbench.ranges import Count, Natural
 from pgbench.rollout.batch_env import BatchEnv, Bools, Floats, Info, Options, Rows
 
 from .instances import Guide
@@ -50,8 +51,8 @@ class Inventory(BatchEnv):
     default_episode_steps = TRAIN[0]
 
     def __init__(
-        self, num_envs: int, problem: Problem, *, test_periods: int = 1000, warm_up: int = 300,
-        returns: bool = False, **options: Unpack[Options],
+        self, num_envs: int, problem: Problem, *, test_periods: Count = 1000,
+        warm_up: Natural = 300, returns: bool = False, **options: Unpack[Options],
     ) -> None:  # fmt: skip
         if not 0 <= warm_up < test_periods:
             raise PgbenchError(

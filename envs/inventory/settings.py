@@ -6,10 +6,17 @@ Costs are per unit, or per unit and period; lead times are periods; demand is un
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
+
+from pgbench.ranges import Bounds, Count, Positive, Share
 
 from . import instances
 from .env import Inventory, Solved
+
+Locations = Annotated[int, Bounds(at_least=3, at_most=7)]
+Leads = Annotated[Sequence[Sequence[int]], Bounds(at_least=0)]
+Prices = Annotated[Sequence[float], Bounds(above=0)]
+Costs = Annotated[Sequence[float], Bounds(at_least=0)]
 
 
 class OneStoreLostSales(Solved):
@@ -23,8 +30,8 @@ class OneStoreLostSales(Solved):
     """
 
     def __init__(
-        self, num_envs: int, *, penalty: float = 9.0, lead_time: int = 2, holding: float = 1.0,
-        mean: float = 5.0, **options: Any,
+        self, num_envs: int, *, penalty: Positive = 9.0, lead_time: Count = 2,
+        holding: Positive = 1.0, mean: Positive = 5.0, **options: Any,
     ) -> None:  # fmt: skip
         problem = instances.one_store_lost(penalty, lead_time, holding, mean)
         super().__init__(num_envs, problem, **options)
@@ -38,8 +45,8 @@ class OneStoreBacklogged(Solved):
     """
 
     def __init__(
-        self, num_envs: int, *, penalty: float = 9.0, lead_time: int = 4, holding: float = 1.0,
-        mean: float = 5.0, std: float = 1.6, **options: Any,
+        self, num_envs: int, *, penalty: Positive = 9.0, lead_time: Count = 4,
+        holding: Positive = 1.0, mean: Positive = 5.0, std: Positive = 1.6, **options: Any,
     ) -> None:  # fmt: skip
         problem = instances.one_store_backlogged(penalty, lead_time, holding, mean, std)
         super().__init__(num_envs, problem, **options)
@@ -53,8 +60,8 @@ class SerialSystem(Solved):
     """
 
     def __init__(
-        self, num_envs: int, *, penalty: float = 9.0, lead_time: int = 4, locations: int = 4,
-        mean: float = 5.0, std: float = 2.0, **options: Any,
+        self, num_envs: int, *, penalty: Positive = 9.0, lead_time: Count = 4, locations: Locations = 4,
+        mean: Positive = 5.0, std: Positive = 2.0, **options: Any,
     ) -> None:  # fmt: skip
         problem = instances.serial(penalty, lead_time, locations, mean, std)
         super().__init__(num_envs, problem, **options)
@@ -68,8 +75,8 @@ class Transshipment(Solved):
     """
 
     def __init__(
-        self, num_envs: int, *, stores: int = 5, penalty: float = 9.0, lead_time: int = 4,
-        correlation: float = 0.5, **options: Any,
+        self, num_envs: int, *, stores: Count = 5, penalty: Positive = 9.0, lead_time: Count = 4,
+        correlation: Share = 0.5, **options: Any,
     ) -> None:  # fmt: skip
         problem = instances.transshipment(penalty, lead_time, stores, correlation)
         super().__init__(num_envs, problem, **options)
@@ -83,8 +90,8 @@ class OneWarehouse(Inventory):
     """
 
     def __init__(
-        self, num_envs: int, *, stores: int = 10, low: int = 2, high: int = 4,
-        holding: float = 0.3, lead_time: int = 3, correlation: float = 0.5, **options: Any,
+        self, num_envs: int, *, stores: Count = 10, low: Count = 2, high: Count = 4,
+        holding: Positive = 0.3, lead_time: Count = 3, correlation: Share = 0.5, **options: Any,
     ) -> None:  # fmt: skip
         leads = instances.store_leads(stores, low, high)
         problem = instances.warehouses(leads, [holding], [0.0], lead_time, correlation)
@@ -102,9 +109,8 @@ class ManyWarehouses(Inventory):
     """
 
     def __init__(
-        self, num_envs: int, *, lead_times: Sequence[Sequence[int]] = instances.TWO_WAREHOUSES,
-        holding: Sequence[float] = (0.3, 0.4), order_cost: Sequence[float] = (0.5, 1.5),
-        lead_time: int = 3, correlation: float = 0.5, **options: Any,
+        self, num_envs: int, *, lead_times: Leads = instances.TWO_WAREHOUSES,
+        holding: Prices = (0.3, 0.4), order_cost: Costs = (0.5, 1.5), lead_time: Count = 3, correlation: Share = 0.5, **options: Any,
     ) -> None:  # fmt: skip
         problem = instances.warehouses(lead_times, holding, order_cost, lead_time, correlation)
         super().__init__(num_envs, problem, **options)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pgbench.errors import PgbenchError
+from pgbench.ranges import Count, Positive
 from pgbench.tasks import Message, Task, Verdict, plain_prompt
 
 from .dataset import BadRow, DatasetEnv, Item
@@ -61,8 +62,8 @@ class Code(DatasetEnv):
     def __init__(
         self, num_envs: int = 1, *, source: str = "", test_source: str = "", config: str = "",
         share: bool = False, skip_bad: bool = False, chat: bool = False, instruction: str = "",
-        max_tokens: int = 512, workers: int = 2, seconds: float = 10.0, name: str = "code",
-        turns: int = 1, split: str = "train",
+        max_tokens: Count = 512, workers: Count = 2, seconds: Positive = 10.0, name: str = "code",
+        turns: Count = 1, split: str = "train",
     ) -> None:  # fmt: skip
         super().__init__(num_envs, turns, split)
         self.name, self.chat, self.instruction = name, chat, instruction

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pgbench.errors import PgbenchError
+from pgbench.ranges import Count
 from pgbench.registry import unknown
 from pgbench.rollout.text_env import TextEnv
 from pgbench.tasks import Message, Task, Verdict, plain_prompt
@@ -135,7 +136,7 @@ class CodeNano(TextEnv):
 
     def __init__(
         self, num_envs: int = 1, *, levels: str | Sequence[str] = ",".join(LEVELS),
-        share: bool = False, workers: int = 2, max_tokens: int = 48, turns: int = 1,
+        share: bool = False, workers: Count = 2, max_tokens: Count = 48, turns: Count = 1,
         split: str = "train",
     ) -> None:  # fmt: skip
         names = levels.split(",") if isinstance(levels, str) else list(levels)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
+from pgbench.ranges import Count, Natural, Whole
 from pgbench.tasks import Message, Task, Verdict
 from pgbench.verify.math import MathVerifier, check_gold
 
@@ -57,9 +58,9 @@ class Math(DatasetEnv):
     def __init__(
         self, num_envs: int = 1, *, source: str = "", test_source: str = "", config: str = "",
         problem_field: str = "", answer_field: str = "", integers: bool = False,
-        mode: str = "strict", skip_bad: bool = False, shots: int = 0, shots_seed: int = 0,
-        chat: bool = False, instruction: str = "", max_tokens: int = 512, workers: int = 2,
-        name: str = "math", turns: int = 1, split: str = "train",
+        mode: str = "strict", skip_bad: bool = False, shots: Natural = 0, shots_seed: Whole = 0,
+        chat: bool = False, instruction: str = "", max_tokens: Count = 512, workers: Count = 2,
+        name: str = "math", turns: Count = 1, split: str = "train",
     ) -> None:  # fmt: skip
         super().__init__(num_envs, turns, split)
         self.name, self.chat, self.instruction = name, chat, instruction

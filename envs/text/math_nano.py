@@ -5,8 +5,10 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Sequence
+from typing import Annotated
 
 from pgbench.errors import PgbenchError
+from pgbench.ranges import Bounds, Count, Share
 from pgbench.registry import unknown
 from pgbench.rollout.text_env import TextEnv
 from pgbench.tasks import Task, Verdict, plain_prompt
@@ -14,6 +16,7 @@ from pgbench.tasks import Task, Verdict, plain_prompt
 NAME = "math-nano"
 TOKENS = {"plain": 8, "tags": 32}  # bytes that a right completion and its end need, and some more
 MOST_FILLER = 64
+Filler = Annotated[int, Bounds(at_least=0, at_most=MOST_FILLER)]
 INTEGER = re.compile(r"0|-?[1-9][0-9]*")
 TAGGED = re.compile(r"<r>(?:(?!</?[ra]>).)*</r><a>(.*?)</a>", re.DOTALL)
 MARKED = re.compile(r"<a>([^<]*)</a>")
@@ -123,8 +126,8 @@ class MathNano(TextEnv):
 
     def __init__(
         self, num_envs: int = 1, *, levels: str | Sequence[str] = ",".join(LEVELS),
-        format: str = "plain", format_weight: float = 0.0, scratch: bool = False,
-        filler: int = 0, turns: int = 1, split: str = "train",
+        format: str = "plain", format_weight: Share = 0.0, scratch: bool = False,
+        filler: Filler = 0, turns: Count = 1, split: str = "train",
     ) -> None:  # fmt: skip
         names = levels.split(",") if isinstance(levels, str) else list(levels)
         names = [name.strip() for name in names]
@@ -135,10 +138,6 @@ class MathNano(TextEnv):
             raise PgbenchError(f"levels of {NAME}: {', '.join(names)} names one twice; drop it")
         if format not in TOKENS:
             raise PgbenchError(f"format takes plain or tags, not '{format}'")
-        if not 0 <= format_weight <= 1:
-            raise PgbenchError(f"format_weight must be from 0 to 1, not {format_weight}")
-        if filler not in range(MOST_FILLER + 1):
-            raise PgbenchError(f"filler must be from 0 to {MOST_FILLER} dots, not {filler}")
         if filler and format != "tags":
             raise PgbenchError("filler needs notes to stand in; set format=tags, or filler=0")
         super().__init__(num_envs, turns, split)

@@ -11,6 +11,7 @@ from typing import Any
 
 from pgbench.config import digest
 from pgbench.errors import PgbenchError
+from pgbench.ranges import Count, Natural, Whole
 from pgbench.registry import unknown
 from pgbench.rollout.text_env import TRIES, TextEnv
 from pgbench.tasks import Message, Task, Verdict
@@ -61,10 +62,10 @@ class Reasoning(TextEnv):
     """
 
     def __init__(
-        self, num_envs: int = 1, *, dataset: str = "", difficulty: int | None = None,
-        config: Mapping[str, Any] | None = None, items: int = 1_000_000, shaped: bool = False,
-        shots: int = 0, shots_seed: int = 0, chat: bool = False, instruction: str = "",
-        max_tokens: int = 256, turns: int = 1, split: str = "train",
+        self, num_envs: int = 1, *, dataset: str = "", difficulty: Natural | None = None,
+        config: Mapping[str, Any] | None = None, items: Count = 1_000_000, shaped: bool = False,
+        shots: Natural = 0, shots_seed: Whole = 0, chat: bool = False, instruction: str = "",
+        max_tokens: Count = 256, turns: Count = 1, split: str = "train",
     ) -> None:  # fmt: skip
         super().__init__(num_envs, turns, split)
         if items < 1:

@@ -18,6 +18,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from pgbench.errors import PgbenchError
+from pgbench.ranges import Count, Natural
 
 Floats: TypeAlias = NDArray[Any]
 Bools: TypeAlias = NDArray[np.bool_]
@@ -62,10 +63,10 @@ class BatchEnv(VectorEnv[Floats, Floats, Floats]):
         action: spaces.Box,
         *,
         render_fps: int,
-        num_threads: int = 0,
+        num_threads: Natural = 0,
         render_mode: str | None = None,
-        render_envs: int | None = None,
-        max_episode_steps: int | None = None,
+        render_envs: Count | None = None,
+        max_episode_steps: Count | None = None,
         full_info: bool = False,
     ) -> None:
         if render_mode not in (None, "rgb_array"):

@@ -21,6 +21,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from pgbench.errors import PgbenchError
+from pgbench.ranges import Count
 from pgbench.tasks import SPLITS, Message, Task, Verdict
 
 CHARSET = frozenset(map(chr, [9, 10, *range(32, 127)]))
@@ -55,7 +56,7 @@ class TextEnv(VectorEnv[Any, Any, Any]):
     max_tokens: int = 256  # what a completion may take by default
     chat: bool = False  # whether the prompt is put into the model's chat template, if it has one
 
-    def __init__(self, num_envs: int = 1, turns: int = 1, split: str = "train") -> None:
+    def __init__(self, num_envs: int = 1, turns: Count = 1, split: str = "train") -> None:
         if turns < 1:
             raise PgbenchError(f"turns must be at least 1, not {turns}")
         if split not in SPLITS:

@@ -148,8 +148,13 @@ def same_origin(algorithm: Algorithm, began: Mapping[str, Any], folder: Path) ->
     Raises: PgbenchError naming what differs.
     """
     for name, value in algorithm.provenance().items():
-        if name in began and began[name] != value:
+        if name in began and _content(began[name]) != _content(value):
             raise PgbenchError(
                 f"the {name} is not the one that {folder} began with (its files have changed "
                 "since); restore it, or start over with --fresh"
             )
+
+
+def _content(value: Any) -> Any:
+    """What something is, whatever it is called: a directory may be named from elsewhere."""
+    return {k: v for k, v in value.items() if k != "name"} if isinstance(value, dict) else value

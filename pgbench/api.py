@@ -9,12 +9,14 @@ from typing import Any
 
 import torch
 
+from pgbench import origins
 from pgbench.config import build
 from pgbench.files import load_tensors
+from pgbench.fingerprint import golden
 from pgbench.plan import Plan, Protocol, make_plan
 from pgbench.policy import Policy
 from pgbench.record import read_run
-from pgbench.registry import EnvSpec, find_algo, find_env, resolve
+from pgbench.registry import AlgoSpec, EnvSpec, find_algo, find_env, resolve
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,7 @@ class Result:
 
     folder: Path
     record: Mapping[str, Any]
+    anyway: bool = False  # load the policy even if what the run was made from has changed
     _policy: list[Policy] = field(default_factory=list, repr=False)
 
     @property
@@ -32,19 +35,71 @@ class Result:
 
     @property
     def env(self) -> EnvSpec:
-        """The environment that it ran on."""
-        return find_env(self.record["execution"]["env"])
+        """The environment that it ran on.
+
+        Raises: PgbenchError naming the whole path of a plug-in that is not there.
+        """
+        return find_env(self._spec("env"))
+
+    @property
+    def algo(self) -> AlgoSpec:
+        """The algorithm that made it.
+
+        Raises: PgbenchError naming the whole path of a plug-in that is not there.
+        """
+        return find_algo(self._spec("algo"), self.env.family)
 
     @property
     def env_kwargs(self) -> dict[str, Any]:
-        """The keywords that the environment was made with."""
-        return dict(self.record["environment"]["kwargs"])
+        """The keywords that the environment was made with; files are where they are now."""
+        return self._here("env.", self.record["environment"]["kwargs"])
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The algorithm's resolved settings; files are where they are now."""
+        return self._here("", self.record["algorithm"]["config"])
+
+    def changes(self) -> list[str]:
+        """What the run was made from and is not as it was then: sources, data, environment.
+
+        Raises: PgbenchError naming the whole path of whatever is not there.
+        """
+        identity, out = self.record["identity"], []
+        for spec, began in zip((self.algo, self.env), identity["sources"], strict=True):
+            if origins.sources(spec) != began:
+                file = spec.origin.rpartition(":")[0]
+                out.append(f"{spec.name} ({file}, or a module that it imports)")
+        now = dict(origins.named(self.config, self.env_kwargs))
+        for key, began in identity.get("data", {}).items():
+            if key not in now or origins.digest_of(now[key]) != began:
+                out.append(f"{key} ({now.get(key, 'not there')})")
+        began = self.record["environment"]["golden"]
+        if not out and began and golden(self.env, self.env_kwargs) != began:
+            out.append(f"{self.env.name} (its fingerprint: another version of what it runs on?)")
+        return out
+
+    def _spec(self, kind: str) -> str:
+        word: str = self.record["execution"][kind]
+        return str(self._find(word)) if word.endswith(".py") else word
+
+    def _find(self, word: str) -> Path:
+        return origins.find(word, self.record["execution"].get("folder"), self.folder)
+
+    def _here(self, prefix: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+        data, out = self.record["identity"].get("data", {}), dict(settings)
+        for key, value in settings.items():
+            if f"{prefix}{key}" in data:
+                out[key] = str(self._find(value))
+            elif f"{prefix}{key}.0" in data:
+                out[key] = [str(self._find(word)) for word in value]
+        return out
 
     @property
     def policy(self) -> Policy:
         """The final policy: raw observations (n, d) -> actions (n, a).
 
-        Raises: PgbenchError if the run has not finished.
+        Raises: PgbenchError if the run has not finished, or if anything that it was made from has
+        changed since (unless `anyway`).
         """
         if not self._policy:
             self._policy.append(_load_policy(self))
@@ -64,14 +119,21 @@ def _load_policy(result: Result) -> Policy:
             "give its `pgbench run` command again to finish it"
         )
     saved = load_tensors(path)
+    changed = [] if result.anyway else result.changes()
+    if changed:
+        raise PgbenchError(
+            f"{result.folder} was made from what has changed since: {'; '.join(changed)}; restore "
+            "it, or see what the policy does now with --anyway (in Python load(..., anyway=True))"
+        )
     algo = result.record["algorithm"]
-    cls = resolve(find_algo(result.record["execution"]["algo"], result.env.family))
+    cls = resolve(result.algo)
+    # Not closed here: the policy keeps it (a language model's is judged by its verifier).
     env = make(result.env, num_envs=1, **result.env_kwargs)
     spaces = env.single_observation_space, env.single_action_space
-    env.close()
     setup = Setup(*spaces, budget=result.record["protocol"]["budget"], env=env)
-    algorithm = cls(build(cls.Config, algo["config"], algo["name"]), setup)
-    same_origin(algorithm, algo, result.folder)
+    algorithm = cls(build(cls.Config, result.config, algo["name"]), setup)
+    if not result.anyway:
+        same_origin(algorithm, algo, result.folder)
     algorithm.load_state_dict(saved["algorithm"])
     moments = None
     if saved["moments"]:
@@ -82,12 +144,12 @@ def _load_policy(result: Result) -> Policy:
     return policy
 
 
-def load(folder: str | Path) -> Result:
-    """The run in `folder`.
+def load(folder: str | Path, anyway: bool = False) -> Result:
+    """The run in `folder`; `anyway` if its policy is wanted though its code or data changed.
 
     Raises: PgbenchError if it is none.
     """
-    return Result(Path(folder), read_run(Path(folder)))
+    return Result(Path(folder), read_run(Path(folder)), anyway)
 
 
 def run(

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import json
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from pgbench.errors import PgbenchError
 
 HELD = "another process is working in"
+# What a file system says that has no locks (NFS with nolock, Lustre without -o flock, some FUSE).
+NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
 
 def write_bytes(path: Path, data: bytes | memoryview) -> None:
@@ -31,6 +35,9 @@ def write_bytes(path: Path, data: bytes | memoryview) -> None:
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
+        except OSError as error:
+            if error.errno not in NO_LOCKS:  # some file systems cannot sync a folder
+                raise
         finally:
             os.close(folder)
     except OSError as error:
@@ -123,6 +130,28 @@ def is_held(folder: Path) -> bool:
         return True
 
 
+def lock(file: IO[Any], wait: bool = True) -> None:
+    """Lock an open file until it is closed; where there are no locks, say so once and go on.
+
+    Raises: BlockingIOError if it is held and `wait` is false; OSError for anything unexpected.
+    """
+    try:
+        import fcntl
+    except ImportError:  # not a POSIX system: no lock to be had
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        warnings.warn(
+            f"{Path(file.name).parent}: this file system has no locks ({error.strerror}), so "
+            "nothing keeps a second process out: start one at a time there",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
+
 @contextlib.contextmanager
 def only_process(folder: Path) -> Iterator[None]:
     """Hold `folder` for this process; the kernel frees it when the process dies, however it dies.
@@ -136,13 +165,11 @@ def only_process(folder: Path) -> Iterator[None]:
         raise cannot_write(folder, error) from error
     with file:
         try:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except ImportError:  # not a POSIX system: no lock to be had
-            pass
+            lock(file, wait=False)
         except BlockingIOError as error:
             raise PgbenchError(f"{HELD} {folder}; wait for it to end") from error
+        except OSError as error:
+            raise cannot_write(folder, error) from error
         for leftover in folder.rglob(".*.tmp"):  # of a write that a kill cut off
             leftover.unlink(missing_ok=True)
         yield

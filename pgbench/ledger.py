@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 from pgbench.config import canonical, digest
 from pgbench.errors import PgbenchError
 from pgbench.files import only_process, read_json, write_bytes, write_json
-from pgbench.record import read_run, record_id
+from pgbench.record import read_runs, record_id
 from pgbench.rules import ENDED, verify
 
 HEADS, STAMPS = "_heads.json", "_stamps.jsonl"
@@ -219,10 +219,10 @@ class Added:
 def add(folder: Path, sources: Sequence[Path], rule: Check | None = None) -> Added:
     """Append the ended runs found below `sources` to the board's files, all or none of them.
 
-    Runs that are there already are skipped; unfinished ones, and old ones that `--fresh` set
-    aside, are left out and named.
+    Runs that are there already are skipped; unfinished and damaged ones, and old ones that
+    `--fresh` set aside, are left out and named.
 
-    Raises: PgbenchError for a damaged run or file, a second run of the same seed, a broken rule.
+    Raises: PgbenchError for a damaged file of the board, a second run of the same seed, a broken rule.
     """
     new, left_out = collect(sources)
     return add_entries(folder, new, rule, left_out)
@@ -231,16 +231,17 @@ def add(folder: Path, sources: Sequence[Path], rule: Check | None = None) -> Add
 def collect(sources: Sequence[Path]) -> tuple[list[Entry], list[str]]:
     """The checked records of the ended runs below `sources`; and a line for each run left out.
 
-    Raises: PgbenchError for a damaged run, or a source without any.
+    Raises: PgbenchError for a record at odds with itself, or a source without any run.
     """
     new: dict[str, Entry] = {}
     left_out = []
     for source in sources:
-        found = sorted(path.parent for path in source.rglob("run.json"))
+        found, damaged = read_runs(source)
         if not found:
-            raise PgbenchError(f"there is no run in {source} (no run.json below it)")
-        for run in found:
-            record = read_run(run)
+            why = "; ".join(damaged) or "no run.json below it"
+            raise PgbenchError(f"there is no run in {source} ({why})")
+        left_out += damaged
+        for run, record in found:
             if ".old" in run.name:
                 left_out.append(f"{run}: set aside by --fresh")
             elif record["status"] not in ENDED:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import os
 import shutil
@@ -11,6 +12,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from pgbench import origins
 from pgbench.config import amount, build, digest, plain
 from pgbench.errors import PgbenchError
 from pgbench.keywords import Keyword, check_keywords, keywords
@@ -60,33 +62,30 @@ class Plan:
     tuning: Mapping[str, Any] = field(default_factory=dict)  # class and number of trials
     words: Mapping[str, str] = field(default_factory=dict)  # the names or files that the user gave
 
-    @property
+    @functools.cached_property  # as it was when the run began, though a file may change
     def identity(self) -> dict[str, Any]:
-        """Everything that the result may depend on, but the seed and the machine."""
+        """Everything that the result may depend on, but the seed and the machine.
+
+        Raises: PgbenchError if a file that it is made from cannot be read.
+        """
+        config = plain(self.config)
         return {
             "algorithm": self.algo.name,
             "family": self.algo.family,
-            "config": plain(self.config),
+            "config": config,
             "environment": self.env.name,
             "env_kwargs": dict(self.env_kwargs),
             "budget": self.budget,
             "protocol": asdict(self.protocol),
             "purpose": self.purpose,
-            "sources": [_source_digest(spec) for spec in (self.algo, self.env)],
+            "sources": [origins.sources(spec) for spec in (self.algo, self.env)],
+            **({"data": data} if (data := origins.data(config, self.env_kwargs)) else {}),
         }
 
     def folder(self, runs: Path) -> Path:
         """`<runs>/<algorithm>/<environment>/<seed>-<hash>`."""
         name = f"{self.seed}-{digest(self.identity)[:8]}"
         return runs / self.algo.name / self.env.id / name
-
-
-def _source_digest(spec: AlgoSpec | EnvSpec) -> str | None:
-    """Digest of a plug-in's text, so that an edited one is another run; None for built-ins."""
-    file = Path(spec.origin.rpartition(":")[0])
-    if isinstance(spec.entry_point, str) and spec.entry_point.startswith("pgbench."):
-        return None
-    return digest(file.read_text(encoding="utf-8")) if file.is_file() else None
 
 
 def make_plan(
@@ -153,6 +152,8 @@ def make_plan(
     steps = amount(algo_spec.budget if budget is None else budget, env_spec.budgets)
     loop = load_loop(algo_spec.loop)
     device = choose_device(device)
+    files = [word for word in (algo, env) if word.endswith(".py")]
+    files += [key for key, _ in origins.named(plain(config), env_kwargs)]
     return Plan(
         algo=algo_spec,
         env=env_spec,
@@ -167,7 +168,12 @@ def make_plan(
         threads=threads or _threads(loop, config) or os.cpu_count() or 1,
         purpose=purpose,
         tuning=tuning or _tuning(config),
-        words={"algo": _word(algo), "env": _word(env)},
+        words={
+            "algo": _word(algo),
+            "env": _word(env),
+            # Whoever looks at the run from elsewhere finds there what it was made from.
+            **({"folder": str(Path.cwd())} if files else {}),
+        },
     )
 
 

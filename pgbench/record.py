@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 from pgbench.config import digest
 from pgbench.errors import PgbenchError
-from pgbench.files import read_json
+from pgbench.files import only_process, read_json
 
 SCHEMA = 2
 STATUSES = ("running", "finished", "failed", "interrupted")
 FAILURES = ("diverged", "crashed", "out of memory", "killed", "timeout")
+PLAIN = "subprocess"  # environment.sandbox of programs that ran with the user's rights
+NO_SANDBOX = "no sandbox: the programs that were judged ran with the rights of the user"
 NOT_IN_ID = ("id", "stamps", "prev")
 
 
@@ -51,9 +54,42 @@ def read_run(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise PgbenchError(f"there is no run folder {folder}")
     path = folder / "run.json"
-    if not path.exists():
+    if path.exists():
+        try:
+            return check(read_json(path), str(path))
+        except PgbenchError as error:
+            raise PgbenchError(
+                f"{error}; to run it anew, move {folder} away or give --fresh"
+            ) from None
+    runs = sorted(below.parent for below in folder.rglob("run.json"))
+    if runs:
         raise PgbenchError(
-            f"{folder} has no run.json: it is no run, or its first write was cut off; "
-            "delete it and run again"
+            f"{folder} has no run.json: it is no run but a folder of {len(runs)}; name one of "
+            f"them, such as {runs[-1]}"
         )
-    return check(read_json(path), str(path))
+    raise PgbenchError(
+        f"{folder} has no run.json: it is no run, or its first write was cut off; give its "
+        "`pgbench run` command with --fresh, which keeps what is there"
+    )
+
+
+def read_runs(folder: Path) -> tuple[list[tuple[Path, dict[str, Any]]], list[str]]:
+    """Every run below `folder`, sorted by path; and a line for each whose record is damaged.
+
+    Whatever lists runs reads them here: one damaged record hides no other.
+    """
+    found, damaged = [], []
+    for path in sorted(folder.rglob("run.json")):
+        try:
+            found.append((path.parent, read_run(path.parent)))
+        except PgbenchError as error:
+            damaged.append(str(error))
+    return found, damaged
+
+
+def tidy(folder: Path) -> None:
+    """Remove the checkpoint of a finished run, which a kill after its last record left behind."""
+    left = folder / "checkpoint"
+    if left.exists():
+        with only_process(folder):
+            shutil.rmtree(left, ignore_errors=True)

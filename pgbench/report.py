@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pgbench.errors import PgbenchError
 from pgbench.files import is_held
+from pgbench.record import read_runs
 from pgbench.statistics import t_interval
 from pgbench.text import table
 
@@ -18,9 +20,26 @@ def is_run(folder: Path) -> bool:
     return any((folder / name).exists() for name in ("run.json", "events.jsonl", "checkpoint"))
 
 
-def find_runs(folder: Path) -> Iterator[Path]:
-    """Run folders below `folder`, sorted."""
-    return (path.parent for path in sorted(folder.rglob("run.json")))
+def newest(folder: Path, algo: str | None = None, env: str | None = None) -> Path:
+    """The run below `folder` that began last of those finished, of an algorithm, an environment.
+
+    Raises: PgbenchError if there is none.
+    """
+    fits = [
+        (record["created"], path)
+        for path, record in read_runs(folder)[0]
+        if record["status"] == "finished"
+        and algo in (None, record["algorithm"]["name"], record["execution"]["algo"])
+        and env in (None, record["execution"]["env"], record["environment"]["id"], _id(record))
+    ]
+    if not fits:
+        what = f"{algo or 'any algorithm'} on {env or 'any environment'}"
+        raise PgbenchError(f"no finished run of {what} below {folder}; `pgbench show` lists runs")
+    return max(fits)[1]
+
+
+def _id(record: dict[str, Any]) -> str:
+    return str(record["environment"]["id"]).rpartition("-v")[0]
 
 
 def status_of(folder: Path, record: dict[str, Any]) -> str:

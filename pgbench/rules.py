@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pgbench.config import digest
 from pgbench.errors import PgbenchError
-from pgbench.record import FAILURES, check
+from pgbench.record import FAILURES, PLAIN, check
 from pgbench.seeding import PURPOSES, eval_seeds, train_seed
 from pgbench.statistics import mean
 
@@ -144,6 +144,11 @@ def obey(record: Record, suite: Suite, where: str) -> None:
         )
     if environment["kwargs"] != dict(env.kwargs):
         raise PgbenchError(f"{where}: environment.kwargs are not {suite.name}'s for {name}")
+    if environment.get("sandbox") == PLAIN:
+        raise PgbenchError(
+            f"{where}: environment.sandbox: programs were judged without a sandbox, so they could "
+            "reach their judge; run it again where `pgbench doctor` finds one"
+        )
     track = find_track(record, suite)
     if track is None:
         budgets = sorted({f"{track.budget:,}" for track in suite.tracks})

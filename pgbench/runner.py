@@ -24,7 +24,7 @@ from pgbench.log import Log
 from pgbench.loops.base import Loop, Phase
 from pgbench.plan import Plan, choose_device, load_loop
 from pgbench.progress import Progress
-from pgbench.record import SCHEMA, read_run, record_id
+from pgbench.record import NO_SANDBOX, PLAIN, SCHEMA, read_run, record_id, tidy
 from pgbench.registry import resolve
 from pgbench.seeding import eval_seeds, train_seed
 from pgbench.signals import on_stop
@@ -88,6 +88,7 @@ class Run:
         self.created = provenance.utc_now()
         self.golden = ""
         self.resumed = 0
+        self.before: dict[str, Any] | None = None  # the record of the start before this one
         self.stop = False
 
     @property
@@ -105,10 +106,13 @@ class Run:
             self._set_aside()
         if (self.folder / "run.json").exists():
             record = read_run(self.folder)
+            self.golden = record["environment"]["golden"]
             if record["status"] == "finished":
+                self._same_environment()
+                tidy(self.folder)
                 return record
             self._same_execution(record)
-            self.golden = record["environment"]["golden"]
+            self.before = record
         elif self.folder.exists() and any(p.name[0] != "." for p in self.folder.iterdir()):
             raise PgbenchError(
                 f"{self.folder} has files but no run.json, so it cannot be trusted; "
@@ -147,12 +151,18 @@ class Run:
         self.golden = found
 
     def _train(self) -> dict[str, Any]:
+        lived = self._lived()
         offset = self._resume() if self.checkpoint.exists() else 0
+        # What a kill undid was spent all the same, and it was a start, whether or not it saved.
+        if self.before is not None:
+            self.created = self.before["created"]
+            self.resumed = int(self.before["provenance"]["resumed"]) + 1
+            self.spent["wall_s"] = max(self.spent["wall_s"], lived)
         self.began, self.cpu_began = time.monotonic(), time.process_time()
         self.saved_at, self.save_cost = self.began, 0.0
         self._write("running")  # first of all: without it a killed run's folder is not trusted
         self.log = Log(self.folder, self.loop.steps, offset)
-        self.progress.start(self.plan, self.loop.steps, self.loop.budget, bool(self.resumed))
+        self.progress.start(self.plan, self.loop.steps, self.loop.budget, offset > 0)
         try:
             for phase in self.loop.phases():
                 self._after(phase)
@@ -167,6 +177,19 @@ class Run:
         finally:
             self.progress.stop()
             self.log.close()
+
+    def _lived(self) -> float:
+        """Seconds of wall time until the last sign of life of the starts before this one.
+
+        The record is written at every start; log and checkpoint grow after it until the end,
+        however sudden.
+        """
+        if self.before is None:
+            return 0.0
+        start = (self.folder / "run.json").stat().st_mtime
+        signs = [file for file in (self.folder / "events.jsonl", self.checkpoint) if file.exists()]
+        last = max([start, *(file.stat().st_mtime for file in signs)])
+        return float(self.before["cost"]["wall_s"]) + last - start
 
     def _after(self, phase: Phase) -> None:
         """Log, evaluate and save after a phase; leave if the user asked for it."""
@@ -231,7 +254,6 @@ class Run:
             "curve": self.curve,
             "spent": self._costs(),
             "created": self.created,
-            "resumed": self.resumed,
             "events": self.log.sync(),
         }
         save_tensors(self.checkpoint, state)
@@ -246,7 +268,6 @@ class Run:
         self.algorithm.load_state_dict(state["algorithm"])
         self.loop.load_state_dict(state["loop"])
         self.curve, self.spent, self.created = state["curve"], state["spent"], state["created"]
-        self.resumed = state["resumed"] + 1
         return int(state["events"])
 
     def _finish(self) -> dict[str, Any]:
@@ -264,7 +285,7 @@ class Run:
             },
         )
         record = self._write("finished", final=final)
-        shutil.rmtree(self.checkpoint.parent, ignore_errors=True)
+        shutil.rmtree(self.checkpoint.parent, ignore_errors=True)  # else `tidy` does, next time
         return record
 
     def _write(
@@ -315,6 +336,7 @@ def make_record(
     plan, loop, state = run.plan, run.loop, run.algorithm.state
     config, defaults = plain(plan.config), plain(type(plan.config)())
     costs = run._costs()
+    sandbox = getattr(run.env, "sandbox", "")  # of code environments: what kept programs in
     record: dict[str, Any] = {
         "schema": SCHEMA,
         "created": run.created,
@@ -334,6 +356,7 @@ def make_record(
             "underlying": plan.env.underlying,
             "metric": asdict(plan.env.metrics[0]),
             "golden": run.golden,
+            **({"sandbox": sandbox} if sandbox else {}),
         },
         "protocol": {
             "seed": plan.seed,
@@ -377,6 +400,7 @@ def make_record(
             "lock": provenance.lock(),
             **provenance.machine(),
             "resumed": run.resumed,
+            **({"warnings": [NO_SANDBOX]} if sandbox == PLAIN else {}),
         },
     }
     record["id"] = record_id(record)

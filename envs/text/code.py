@@ -96,6 +96,11 @@ class Code(DatasetEnv):
         """The data's digest and the verifier."""
         return f"{self.name} {self.digest}, {self._judge.version}"
 
+    @property
+    def sandbox(self) -> str:
+        """What keeps the programs in, for the record."""
+        return self._judge.sandbox
+
     def close_extras(self, **kwargs: Any) -> None:
         """End the verifier's processes."""
         self._judge.close()

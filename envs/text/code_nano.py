@@ -186,6 +186,11 @@ class CodeNano(TextEnv):
         """The generator's version, raised whenever a task changes, and the verifier's."""
         return f"{NAME} 0, {self._judge.version}"
 
+    @property
+    def sandbox(self) -> str:
+        """What keeps the programs in, for the record."""
+        return self._judge.sandbox
+
     def close_extras(self, **kwargs: Any) -> None:
         """End the verifier's processes."""
         self._judge.close()

@@ -94,6 +94,11 @@ class CodeJudge:
         """The verifier's version, and how long code may run."""
         return f"{self.verifier.version}, {self.seconds:g} s"
 
+    @property
+    def sandbox(self) -> str:
+        """The verifier's backend, for the record: `subprocess` is no sandbox."""
+        return self.verifier.backend
+
     def close(self) -> None:
         """End the verifier's processes."""
         with self._lock:

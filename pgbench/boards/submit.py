@@ -13,6 +13,7 @@ from pgbench.boards.rows import find_entry, row_name
 from pgbench.boards.store import Board
 from pgbench.errors import PgbenchError
 from pgbench.ledger import Entry
+from pgbench.record import read_runs
 from pgbench.rules import find_track
 from pgbench.statistics import mean, welch
 
@@ -35,6 +36,8 @@ def read_submission(path: Path) -> list[Entry]:
     Raises: PgbenchError naming file and line for what is damaged, edited or no result.
     """
     if path.is_dir():
+        if damaged := read_runs(path)[1]:
+            raise PgbenchError(damaged[0])
         entries, _ = ledger.collect([path])
     elif path.suffix == ".jsonl":
         entries = ledger.read_ledger(path)

@@ -189,10 +189,14 @@ def submit(
     from pgbench import ledger
     from pgbench.boards import store
     from pgbench.boards.submit import examine, plugins, pull_request, read_submission
+    from pgbench.registry import unknown
 
     opened = store.empty_board(board, root)
     if opened.folder.is_dir():
         opened = store.open_board(board, root)
+    if opened.suite is None:
+        known = sorted(file.stem for file in (root / "suites").glob("*.toml"))
+        raise unknown("board", board, known, f"{root}/suites has no suite of that name")
     entries = read_submission(path)
     findings = examine(entries, opened)
     for finding in findings:

@@ -133,19 +133,30 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
 ) -> None:
     """Show one run in full, or a line for each in a folder."""
-    from pgbench.record import read_run
-    from pgbench.report import find_runs, is_run, run_page, runs_table
+    from pgbench.record import read_run, read_runs
+    from pgbench.report import is_run, run_page, runs_table
 
     if not folder.is_dir() or is_run(folder):
         record = read_run(folder)
         typer.echo(json.dumps(record, indent=1) if as_json else run_page(folder, record))
         return
-    found = [(path, read_run(path)) for path in find_runs(folder)]
+    found, damaged = read_runs(folder)
+    for line in damaged:
+        typer.echo(f"left out {line}", err=True)
     typer.echo(json.dumps([r for _, r in found], indent=1) if as_json else runs_table(found))
 
 
 def evaluate(
-    folder: Annotated[Path, typer.Argument(help="A finished run folder.")],
+    folder: Annotated[
+        Path | None, typer.Argument(help="A finished run; of a folder of runs the newest.")
+    ] = None,
+    algo: Annotated[
+        str | None, typer.Option("--algo", "-a", help="The newest run of this algorithm.")
+    ] = None,
+    env: Annotated[
+        str | None, typer.Option("--env", "-e", help="The newest run on this environment.")
+    ] = None,
+    runs: Runs = Path("runs"),
     episodes: Annotated[
         int | None,
         typer.Option(help="Episodes, or held-out tasks (default: 20, or the run's).", min=1),
@@ -163,16 +174,25 @@ def evaluate(
     save: Annotated[
         Path | None, typer.Option(help="Also write a language model as a Hugging Face folder.")
     ] = None,
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Though code or data of the run have changed since.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Evaluate a trained policy again; film it; save it."""
     from pgbench.api import load
     from pgbench.errors import PgbenchError
     from pgbench.evaluation import evaluate as run_episodes
+    from pgbench.report import is_run, newest
     from pgbench.statistics import t_interval
     from pgbench.video import film, writers
 
-    loaded = load(folder)
+    if folder is None or (folder.is_dir() and not is_run(folder)):
+        folder = newest(folder or runs, algo, env)
+        typer.echo(f"the newest finished run: {folder}", err=True)
+    elif algo or env:
+        raise PgbenchError("give a run, or --algo and --env for the newest one, not both")
+    loaded = load(folder, anyway)
     policy: Any = loaded.policy
     if video:
         writers(video)  # what is missing is said before the work, not after it

@@ -105,8 +105,11 @@ def report(
         values = [pass_at_k(count, samples, k) for count in right]
         low, high = t_interval(values) if len(values) > 1 else (math.nan, math.nan)
         mean = sum(values) / len(values)
-        data[f"pass@{k}"] = {"mean": mean, "low": low, "high": high}
-        rows.append((f"pass@{k}", f"{mean:.4f}", f"[{low:.4f}, {high:.4f}]"))
+        known = not math.isnan(low)  # one task has no interval
+        data[f"pass@{k}"] = {
+            "mean": mean, "low": low if known else None, "high": high if known else None,
+        }  # fmt: skip
+        rows.append((f"pass@{k}", f"{mean:.4f}", f"[{low:.4f}, {high:.4f}]" if known else "-"))
         k *= 2
     text = table(("metric", "mean", "95% interval"), rows)
     how = "training's temperature" if temperature is None else f"temperature {temperature:g}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import shutil
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pgbench.errors import PgbenchError
+from pgbench.files import lock as wait_for
 
 FILES = ("config.json", "tokenizer.json")
 
@@ -81,7 +81,7 @@ def making(target: Path) -> Iterator[Path | None]:
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with open(target.with_name(f".{target.name}.lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        wait_for(lock)
         if target.is_dir():
             yield None
             return

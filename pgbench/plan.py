@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import math
 import os
 import shutil
 from collections.abc import Mapping
@@ -217,6 +218,9 @@ def _literal(text: Any) -> Any:
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     try:
-        return ast.literal_eval(text)
+        value = ast.literal_eval(text)
     except (ValueError, SyntaxError):
         return text
+    if isinstance(value, float) and not math.isfinite(value):
+        raise PgbenchError(f"{text} is no finite number, which a setting of an environment must be")
+    return value

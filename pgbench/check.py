@@ -17,10 +17,11 @@ import numpy as np
 import torch
 
 from pgbench.api import Result
-from pgbench.errors import PgbenchError
+from pgbench.errors import Breach, Diverged, PgbenchError
 from pgbench.evaluation import evaluate
 from pgbench.loops.base import Phase
 from pgbench.plan import Plan, Protocol, make_plan
+from pgbench.policy import Policy
 from pgbench.record import check as check_record
 from pgbench.registry import ENVS, find_algo, find_env, missing_capabilities, resolve
 from pgbench.runner import Run, build
@@ -81,8 +82,14 @@ class Bench:
         )  # fmt: skip
 
     def run(self, name: str, seed: int = 0) -> dict[str, Any]:
-        """The record of an undisturbed run."""
-        return Run(self.plan(seed), self.folder / name).go()
+        """The record of an undisturbed run, which must finish."""
+        return finished(Run(self.plan(seed), self.folder / name).go())
+
+
+def finished(record: dict[str, Any]) -> dict[str, Any]:
+    """`record` if its run came to its end."""
+    assert record["status"] == "finished", f"the run failed: {record['result']['error']}"
+    return record
 
 
 def same(a: Any, b: Any) -> bool:
@@ -108,10 +115,9 @@ def acts(bench: Bench) -> None:
     try:
         obs = loop.policy.see(env.reset(seed=1)[0])
         mode = algorithm.act(obs, explore=False)
-        if isinstance(mode, torch.Tensor):
-            shape = (len(obs), *env.single_action_space.shape)
-            assert tuple(mode.shape) == shape, f"act gives {tuple(mode.shape)}, not {shape}"
-            assert bool(torch.isfinite(mode).all()), "act gives numbers that are not finite"
+        if isinstance(loop.policy, Policy):
+            for explore in (False, True):
+                loop.policy.to_env(loop.policy.act(obs, explore))  # refuses what is no action
         else:
             texts: Any = mode
             assert len(texts) == len(obs), f"act gives {len(texts)} texts for {len(obs)} prompts"
@@ -153,7 +159,7 @@ def resumes(bench: Bench) -> None:
             pass
         else:
             raise AssertionError(f"the run has fewer than {last} phases")
-        record = Run(bench.plan(), runs).go()
+        record = finished(Run(bench.plan(), runs).go())
         assert record["provenance"]["resumed"] == 1, "the killed run did not resume"
         for field in ("checksum", "final", "curve"):
             assert record["result"][field] == whole["result"][field], (
@@ -208,20 +214,32 @@ def default_env(algo: str, family: str | None = None) -> str:
 
 
 def check_algorithm(name: str, env: str | None, report: Callable[[str], None]) -> bool:
-    """Run every check on algorithm `name`, reporting a line for each; True if all passed."""
+    """Run every check on algorithm `name`, reporting a line for each; True if all passed.
+
+    Whatever a check raises is its failure, and the next one follows.
+
+    Raises: PgbenchError if there is nothing to check: an unknown name, a package that is missing,
+    an environment that does not fit.
+    """
     passed = True
     where = env or default_env(name)
+    plan = Bench(name, where, Path()).plan()
+    try:
+        build(plan)[1].close()
+    except PgbenchError as error:
+        if not isinstance(error, Breach | Diverged):
+            raise
+    except (Exception, SystemExit):
+        pass  # the checks meet it again, and say so
     for check in CHECKS:
         what = (check.__doc__ or "").split("\n")[0].rstrip(".")
         with tempfile.TemporaryDirectory() as folder:
             try:
                 check(Bench(name, where, Path(folder)))
-            except AssertionError as error:
+            except (AssertionError, PgbenchError) as error:
                 passed = False
-                report(f"FAIL  {what}\n      {error}")
-            except PgbenchError:
-                raise
-            except Exception as error:
+                report(f"FAIL  {what}\n      {error or 'assertion in the code under check'}")
+            except (Exception, SystemExit) as error:
                 passed = False
                 report(f"FAIL  {what}\n      {type(error).__name__}: {error}")
             else:

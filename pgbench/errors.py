@@ -1,4 +1,4 @@
-"""The one exception that users see as a single line."""
+"""The exceptions that users see as a single line."""
 
 
 class PgbenchError(Exception):
@@ -6,3 +6,11 @@ class PgbenchError(Exception):
 
     The command line prints it as one line and exits with code 2 (a traceback only with `--debug`).
     """
+
+
+class Diverged(PgbenchError):
+    """A number that is not finite, or none that float32 can square; a run ends as diverged."""
+
+
+class Breach(PgbenchError):
+    """An algorithm or an environment that is not what docs/contract.md asks; a run ends failed."""

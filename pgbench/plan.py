@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import importlib
+import math
 import os
 import shutil
 from collections.abc import Mapping
@@ -241,6 +242,9 @@ def _literal(text: Any, keyword: Keyword | None) -> Any:
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     try:
-        return ast.literal_eval(text)
+        value = ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
         return text
+    if isinstance(value, float) and not math.isfinite(value):
+        raise PgbenchError(f"{text} is no finite number, which a setting of an environment must be")
+    return value

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pgbench.algorithm import Algorithm
+from pgbench.errors import PgbenchError
+from pgbench.loops.checks import action_of, actions_for
 from pgbench.ops.normalize import RunningMoments
 
 
@@ -21,6 +23,14 @@ class Policy:
         self, algorithm: Algorithm, action_space: Space[Any], moments: RunningMoments | None = None
     ) -> None:
         assert isinstance(action_space, Box)
+        width = action_space.high - action_space.low
+        if algorithm.action_range == "scale" and not np.isfinite(width).all():
+            raise PgbenchError(
+                f"{type(algorithm).__name__} scales its actions to the environment's box, which "
+                "has no bounds here; give the environment's action space finite ones, or take an "
+                "algorithm that clips (action_range)"
+            )
+        self.space = action_space
         self.algorithm, self.moments = algorithm, moments
         self.low = torch.as_tensor(action_space.low, device=algorithm.device)
         self.high = torch.as_tensor(action_space.high, device=algorithm.device)
@@ -30,26 +40,42 @@ class Policy:
         x = torch.from_numpy(obs.astype(np.float32)).to(self.algorithm.device)
         return self.moments.normalize(x) if self.moments else x
 
+    def act(self, seen: Tensor, explore: bool = True) -> Tensor:
+        """The algorithm's own actions, float32 (n, a), for what `see` gave.
+
+        Raises: Breach if they are no such tensor.
+        """
+        return action_of(self.algorithm, seen, explore, len(self.low))
+
     def to_env(self, action: Tensor) -> NDArray[np.float32]:
-        """An algorithm's actions (n, a) for the environment: clipped to its box or scaled to it."""
+        """An algorithm's actions (n, a) for the environment: clipped to its box or scaled to it.
+
+        Raises: Diverged if they are not finite.
+        """
         units: NDArray[np.float32] = self.in_units(action).cpu().numpy()
-        return units
+        name = type(self.algorithm).__name__
+        actions: NDArray[np.float32] = actions_for(self.space, len(action), units, name)
+        return actions
 
     def in_units(self, action: Tensor) -> Tensor:
-        """An algorithm's actions (n, a) in the units of the environment's box."""
+        """An algorithm's actions (n, a) in the units of the environment's box.
+
+        What is not finite stays so (NaN): a bound would hide an infinite action.
+        """
         if self.algorithm.action_range == "free":
             return action
+        units = action
         if self.algorithm.action_range == "scale":
-            action = self.low + 0.5 * (action + 1) * (self.high - self.low)
-        return action.clamp(self.low, self.high)
+            units = self.low + 0.5 * (action + 1) * (self.high - self.low)
+        return torch.where(action.isfinite(), units.clamp(self.low, self.high), torch.nan)
 
     @torch.inference_mode()
     def on_tensors(self, obs: Tensor) -> Tensor:
         """The mode (n, a) for raw observations (n, d), both on the algorithm's device."""
         seen = self.moments.normalize(obs) if self.moments else obs
-        return self.in_units(self.algorithm.act(seen, False))
+        return self.in_units(self.act(seen, False))
 
     @torch.inference_mode()
     def __call__(self, obs: NDArray[Any], explore: bool = False) -> NDArray[np.float32]:
         """Actions (n, a) for raw observations (n, d); the mode unless `explore`."""
-        return self.to_env(self.algorithm.act(self.see(obs), explore))
+        return self.to_env(self.act(self.see(obs), explore))

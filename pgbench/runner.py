@@ -15,13 +15,14 @@ import torch
 from pgbench import provenance
 from pgbench.algorithm import Algorithm, Setup, same_origin
 from pgbench.config import digest, plain
-from pgbench.errors import PgbenchError
+from pgbench.errors import Breach, Diverged, PgbenchError
 from pgbench.evaluation import Evaluation, evaluate
 from pgbench.files import load_tensors, only_process, save_tensors, write_json
 from pgbench.fingerprint import golden
-from pgbench.interface import make
+from pgbench.interface import CAPABILITIES, Resumable, make
 from pgbench.log import Log
 from pgbench.loops.base import Loop, Phase
+from pgbench.loops.checks import check_env
 from pgbench.plan import Plan, choose_device, load_loop
 from pgbench.progress import Progress
 from pgbench.record import NO_SANDBOX, PLAIN, SCHEMA, read_run, record_id, tidy
@@ -31,10 +32,6 @@ from pgbench.signals import on_stop
 
 SAVE_AT_MOST = 0.02  # share of the run's time that checkpoints may take
 SAVE_AT_LEAST_S = 10.0  # but not more often than this
-
-
-class Diverged(Exception):
-    """An update produced a number that is not finite."""
 
 
 class Interrupted(Exception):
@@ -51,6 +48,8 @@ def build(plan: Plan) -> tuple[Algorithm, Any, Loop]:
     if num_envs < 1:
         raise PgbenchError(f"num_envs is at least 1, not {num_envs}")
     env = make(plan.env, num_envs=num_envs, **plan.env_kwargs)
+    promised = {name: CAPABILITIES[name] for name in sorted(plan.env.capabilities)}
+    check_env(env, plan.env.id, num_envs, {"Resumable": Resumable, **promised})
     setup = Setup(
         observation_space=env.single_observation_space,
         action_space=env.single_action_space,
@@ -90,6 +89,8 @@ class Run:
         self.resumed = 0
         self.before: dict[str, Any] | None = None  # the record of the start before this one
         self.stop = False
+        self.evaluating = False
+        self.due = False  # whether an evaluation was interrupted, which a resumed run makes first
 
     @property
     def checkpoint(self) -> Path:
@@ -164,12 +165,18 @@ class Run:
         self.log = Log(self.folder, self.loop.steps, offset)
         self.progress.start(self.plan, self.loop.steps, self.loop.budget, offset > 0)
         try:
+            if self.due:
+                self._evaluate_if_due()
             for phase in self.loop.phases():
                 self._after(phase)
             return self._finish()
-        except (PgbenchError, Interrupted):
+        except Interrupted:
+            self._save()
+            self._write("interrupted")
             raise
         except Exception as error:
+            if isinstance(error, PgbenchError) and not isinstance(error, Breach | Diverged):
+                raise
             record = self._write("failed", error=error)
             if isinstance(error, Diverged):
                 return record
@@ -206,19 +213,8 @@ class Run:
                 metrics["train_return"] = loop.episodes.mean
             self.log.write("train", loop.steps, metrics)
         self.progress.update(loop.steps, loop.episodes.mean)
-        # The last point of the curve is the final evaluation.
-        points = self.plan.protocol.curve_points
-        if (
-            loop.steps * points >= loop.budget * (len(self.curve) + 1)
-            and len(self.curve) < points - 1
-        ):
-            result = self._evaluate(self.plan.protocol.curve_episodes)
-            self.curve.append({"step": loop.steps, "mean": result.mean, "n": len(result.returns)})
-            self.log.write("evaluate", loop.steps, {"return": result.mean})
-            self.progress.evaluated(result.mean)
+        self._evaluate_if_due()
         if self.stop:
-            self._save()
-            self._write("interrupted")
             raise Interrupted
         every = self.save_every
         if every is None:
@@ -226,13 +222,36 @@ class Run:
         if time.monotonic() - self.saved_at >= every:
             self._save()
 
+    def _evaluate_if_due(self) -> None:
+        """Add a point to the curve, whose last one is the final evaluation."""
+        loop, points = self.loop, self.plan.protocol.curve_points
+        if (
+            loop.steps * points >= loop.budget * (len(self.curve) + 1)
+            and len(self.curve) < points - 1
+        ):
+            self.due = True
+            result = self._evaluate(self.plan.protocol.curve_episodes)
+            self.due = False
+            self.curve.append({"step": loop.steps, "mean": result.mean, "n": len(result.returns)})
+            self.log.write("evaluate", loop.steps, {"return": result.mean})
+            self.progress.evaluated(result.mean)
+
     def _evaluate(self, episodes: int) -> Evaluation:
         began = time.monotonic()
+        self.evaluating = True
+        if self.stop:  # asked for just now
+            raise Interrupted
         result = evaluate(
             self.loop.policy, self.plan.env, episodes, env_kwargs=dict(self.plan.env_kwargs),
             purpose=self.plan.purpose,
         )  # fmt: skip
+        self.evaluating = False
         self.spent["evaluate_s"] += time.monotonic() - began
+        if result.cut:
+            self.progress.note(
+                f"{result.cut} of {episodes} evaluation episodes had not ended after "
+                f"{max(result.lengths):,} steps and were cut off there"
+            )
         if not math.isfinite(result.mean):
             raise Diverged(
                 f"evaluation gave {result.mean} after {self.loop.steps} {self.plan.env.budget_unit}"
@@ -254,6 +273,7 @@ class Run:
             "curve": self.curve,
             "spent": self._costs(),
             "created": self.created,
+            "due": self.due,
             "events": self.log.sync(),
         }
         save_tensors(self.checkpoint, state)
@@ -268,9 +288,14 @@ class Run:
         self.algorithm.load_state_dict(state["algorithm"])
         self.loop.load_state_dict(state["loop"])
         self.curve, self.spent, self.created = state["curve"], state["spent"], state["created"]
+        self.due = state.get("due", False)
         return int(state["events"])
 
     def _finish(self) -> dict[str, Any]:
+        state = self.algorithm.state
+        bad = [name for name in self.algorithm.trained if not bool(state[name].isfinite().all())]
+        if bad:
+            raise Diverged(f"the parameters {', '.join(bad)} are not finite at the end")
         final = self._evaluate(self.plan.protocol.episodes)
         point = {"step": self.loop.steps, "mean": final.mean, "n": len(final.returns)}
         self.curve.append(point)
@@ -297,6 +322,8 @@ class Run:
 
     def _stop(self) -> None:
         self.stop = True
+        if self.evaluating:  # changes nothing of the run: given up here, made again on resume
+            raise Interrupted
         self.progress.note("stopping after this phase; press Ctrl-C again to stop at once")
 
 
@@ -380,6 +407,8 @@ def make_record(
         "result": {
             "final": final.returns if final else None,
             "lengths": final.lengths if final else None,
+            # Of the final episodes: those that the evaluation's limit of steps ended.
+            **({"cut": final.cut} if final and final.cut else {}),
             "score": final.mean if final else None,
             "curve": run.curve,
             **({"diagnostics": loop.summary()} if final and hasattr(loop, "summary") else {}),

@@ -114,6 +114,8 @@ def report(
     text = table(("metric", "mean", "95% interval"), rows)
     how = "training's temperature" if temperature is None else f"temperature {temperature:g}"
     head = f"{spec.id}: {len(tasks)} held-out tasks, {samples} responses each, {how}"
+    if rollout.unread:
+        head += f"; {rollout.unread} prompts are too long for the model and count as wrong"
     by_level: dict[str, list[float]] = {}
     for task, count in zip(tasks, right, strict=True):
         by_level.setdefault(task.level, []).append(count / samples)
@@ -124,7 +126,7 @@ def report(
         ]
         text += "\n\n" + table(("level", "tasks", "pass@1"), levels)
     return f"{head}\n\n{text}", {
-        "tasks": len(tasks), "samples": samples, "right": right, **data,
+        "tasks": len(tasks), "samples": samples, "right": right, "too_long": rollout.unread, **data,
     }  # fmt: skip
 
 

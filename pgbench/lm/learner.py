@@ -18,6 +18,7 @@ from torch import Tensor
 
 from pgbench.algorithm import Algorithm, Setup
 from pgbench.batches import TokenGroups
+from pgbench.errors import PgbenchError
 from pgbench.ops.groups import (
     Totals,
     k3,
@@ -120,10 +121,19 @@ class GroupAlgorithm(Algorithm):
         )  # fmt: skip
 
     def act(self, obs: Sequence[str], explore: bool = True) -> list[str]:  # type: ignore[override]
-        """Completions of prompts: drawn as in training, or the most likely ones."""
+        """Completions of prompts: drawn as in training, or the most likely ones.
+
+        Raises: PgbenchError for a prompt that does not fit into the model's context.
+        """
         prompts = [self.model.encode(plain_prompt(text), self.setup.env.chat) for text in obs]
+        sampling, longest = self.sampling(explore), max(map(len, prompts))
+        if longest + sampling.max_tokens > self.model.context:
+            raise PgbenchError(
+                f"a prompt has {longest} tokens; with a response of up to {sampling.max_tokens} it "
+                f"exceeds the {self.model.context} that {self.model.path.name} reads"
+            )
         seed = int(torch.randint(2**48, (), generator=self.rng, device=self.rng.device))
-        return self.engine.generate(prompts, 1, self.sampling(explore), seed).texts
+        return self.engine.generate(prompts, 1, sampling, seed).texts
 
     def policy(self, moments: Any = None) -> Any:
         """What evaluation asks for completions."""

@@ -21,6 +21,7 @@ class TextPolicy:
 
     def __init__(self, algorithm: Any) -> None:
         self.algorithm = algorithm
+        self.unread = 0  # tasks of the last `answer` that do not fit into the model's context
 
     @property
     def env(self) -> Any:
@@ -42,7 +43,8 @@ class TextPolicy:
     ) -> Rollout:  # fmt: skip
         """`count` judged responses to each task, at training's temperature unless given.
 
-        The tasks are those of the policy's own environment, or of `env`.
+        The tasks are those of the policy's own environment, or of `env`. One whose prompt the
+        model cannot read is answered by nothing, which is wrong; `unread` counts them.
         """
         algorithm, env = self.algorithm, env or self.env
         limit = algorithm.config.max_tokens or env.max_tokens
@@ -53,7 +55,9 @@ class TextPolicy:
         def once() -> Rollout:
             return respond(algorithm.model, algorithm.engine, env, tasks, count, sampling, seed)
 
-        return retried(once, algorithm.restart_engine)
+        rollout = retried(once, algorithm.restart_engine)
+        self.unread = rollout.unread
+        return rollout
 
     def save(self, folder: str | Path) -> None:
         """Write a Hugging Face directory with the model as it is now."""

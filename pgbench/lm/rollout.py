@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from pgbench.batches import TokenGroups
-from pgbench.errors import PgbenchError
+from pgbench.errors import Diverged
 from pgbench.rollout.engines import Engine, EngineError, Sampling
 from pgbench.tasks import Message, Task, Verdict
 from pgbench.verify.answers import canonical
@@ -42,6 +42,7 @@ class Rollout:
     prompts: tuple[tuple[int, ...], ...]
     rows: list[Row]
     verdicts: list[Verdict]
+    unread: int = 0  # prompts that do not fit into the model's context
 
     @property
     def generated(self) -> int:
@@ -55,11 +56,14 @@ def respond(
 ) -> Rollout:  # fmt: skip
     """`count` judged responses to each task, in up to `env.turns` turns.
 
-    Raises: PgbenchError for a prompt that the model cannot read; EngineError from the engine.
+    A task whose prompt does not fit into the model's context with a response (`readable`) gets
+    empty responses, which are judged as such: what cannot be read is not answered. `unread` of the
+    result counts these tasks.
+
+    Raises: EngineError from the engine; Diverged if it draws with probabilities that are NaN.
     """
     prompts = [model.encode(task.messages, env.chat) for task in tasks]
-    for task, prompt in zip(tasks, prompts, strict=True):
-        check_context(model, len(prompt), sampling.max_tokens, task)
+    fits = [len(prompt) + sampling.max_tokens <= model.context for prompt in prompts]
     rows = [
         Row(task, i, task.messages, [], [], [])
         for i, task in enumerate(tasks)
@@ -72,13 +76,15 @@ def respond(
         waiting: list[tuple[list[Row], Future[list[Verdict]]]] = []
         for at in range(0, len(tasks), width):
             part = rows[at * count : (at + width) * count]
-            out = engine.generate(prompts[at : at + width], count, sampling, seed + at)
-            _add(part, out)
+            asked = [i for i in range(at, min(at + width, len(tasks))) if fits[i]]
+            if asked:
+                out = engine.generate([prompts[i] for i in asked], count, sampling, seed + at)
+                _add([row for row in part if fits[row.prompt]], out)
             waiting.append((part, judge.submit(_verify, env, part)))
         for part, verdicts in waiting:
             _judge(part, verdicts.result())
     for turn in range(1, env.turns):
-        open_rows = [(row, _reply(env, row)) for row in rows]
+        open_rows = [(row, _reply(env, row)) for row in rows if fits[row.prompt]]
         going = [(row, reply) for row, reply in open_rows if reply is not None]
         if not going:
             break
@@ -94,7 +100,12 @@ def respond(
         _judge(going_on, _verify(env, going_on))
     verdicts_ = [row.verdict for row in rows]
     assert all(verdict is not None for verdict in verdicts_)
-    return Rollout(tuple(tuple(p) for p in prompts), rows, verdicts_)  # type: ignore[arg-type]
+    return Rollout(
+        tuple(tuple(p) for p in prompts),
+        rows,
+        verdicts_,
+        fits.count(False),  # type: ignore[arg-type]
+    )
 
 
 def retried(ask: Callable[[], Rollout], restart: Callable[[], None]) -> Rollout:
@@ -115,7 +126,12 @@ def _verify(env: Any, rows: Sequence[Row]) -> list[Verdict]:
 
 
 def _add(rows: Sequence[Row], out: Any) -> None:
-    """Append what the engine wrote."""
+    """Append what the engine wrote.
+
+    Raises: Diverged if the probabilities that it drew from were NaN.
+    """
+    if out.logp.isnan().any():
+        raise Diverged("the model's probabilities are NaN")
     lengths = out.lengths.tolist()
     tokens, logps, finished = out.tokens.tolist(), out.logp.tolist(), out.finished.tolist()
     for i, row in enumerate(rows):
@@ -197,14 +213,7 @@ def numbered(answers: Sequence[str | None]) -> torch.Tensor | None:
     return torch.tensor([[seen.setdefault(text, len(seen)) for text in pair] for pair in pairs])
 
 
-def check_context(model: LanguageModel, prompt: int, limit: int, task: Task) -> None:
-    """Refuse what the model cannot read.
-
-    Raises: PgbenchError if a prompt of so many tokens and a response do not fit.
-    """
-    if prompt + limit > model.context:
-        raise PgbenchError(
-            f"the prompt of {task.id} has {prompt} tokens; with a response of up to {limit} it "
-            f"exceeds the {model.context} that {model.path.name} reads; lower --set max_tokens or "
-            "take another model"
-        )
+def readable(model: LanguageModel, env: Any, tasks: Sequence[Task], limit: int) -> list[Task]:
+    """The tasks whose prompts fit into the model's context with a response of `limit` tokens."""
+    room = model.context - limit
+    return [task for task in tasks if len(model.encode(task.messages, env.chat)) <= room]

@@ -15,14 +15,19 @@ import torch
 from torch import Tensor
 
 from pgbench.batches import TokenGroups
+from pgbench.errors import PgbenchError
 from pgbench.lm.evaluation import held_out
 from pgbench.lm.learner import GroupAlgorithm
-from pgbench.lm.rollout import Rollout, batch_of, respond, retried
+from pgbench.lm.rollout import Rollout, batch_of, readable, respond, retried
+from pgbench.loops import checks
 from pgbench.loops.base import Episodes, Phase
 from pgbench.loops.history import History
 from pgbench.ops.groups import group_mean, is_constant, masked_mean
 from pgbench.rollout.engines import EngineError
 from pgbench.tasks import Task
+
+TOO_LONG = "too_long"  # name of the metric that counts prompts which the model cannot read
+TRIES = 20  # draws in which a step's prompts must be found
 
 
 class Group:
@@ -44,6 +49,7 @@ class Group:
         self.episodes = Episodes(1)
         self.history = History(algorithm.watched)
         self.counts = {"samples": 0, "generated_tokens": 0, "trained_tokens": 0, "timeouts": 0}
+        self.too_long = 0  # prompts that were passed over, because the model cannot read them
 
     def phases(self) -> Iterator[Phase]:
         """A batch of groups and an update on it, until the budget is spent."""
@@ -52,7 +58,8 @@ class Group:
             algorithm = self.algorithm
             if len(batch):
                 before = algorithm.trained_tokens
-                metrics |= on_cpu(algorithm.update(algorithm.shape(batch)))
+                taken = (*metrics, *self.counts, TOO_LONG)
+                metrics |= on_cpu(checks.learn(algorithm, algorithm.shape(batch), taken))
                 self.counts["trained_tokens"] += algorithm.trained_tokens - before
                 try:
                     algorithm.engine.sync()
@@ -61,6 +68,8 @@ class Group:
             self.history.add(metrics)
             for name, value in self.counts.items():
                 metrics[name] = torch.tensor(float(value), dtype=torch.float64)
+            if self.too_long:
+                metrics[TOO_LONG] = torch.tensor(float(self.too_long))
             yield Phase("update", metrics)
 
     def collect(self) -> tuple[TokenGroups, dict[str, Tensor]]:
@@ -85,14 +94,40 @@ class Group:
     def round(self) -> TokenGroups:
         """One round: prompts, responses, verdicts."""
         c, algorithm = self.algorithm.config, self.algorithm
-        tasks = algorithm.choose(self.env, c.prompts, self.rng)
         sampling = algorithm.sampling()
+        tasks = self.tasks(c.prompts, sampling.max_tokens)
         rollout = self.ask(tasks, c.group, sampling, self.rng.getrandbits(48))
         greedy = None
         if algorithm.greedy:
             best = self.ask(tasks, 1, algorithm.sampling(explore=False), 0)
             greedy = torch.tensor([verdict.reward for verdict in best.verdicts])
         return batch_of(rollout, sampling.max_tokens * self.env.turns, greedy)
+
+    def tasks(self, count: int, limit: int) -> list[Task]:
+        """`count` tasks that the model can read, fewer if `TRIES` draws do not find so many.
+
+        Those that do not fit into its context with a response of `limit` tokens are counted and
+        others drawn in their place, so that one of them does not end a run.
+
+        Raises: PgbenchError if none fits.
+        """
+        algorithm = self.algorithm
+        found: list[Task] = []
+        for _ in range(TRIES):
+            drawn = algorithm.choose(self.env, count - len(found), self.rng)
+            fit = readable(algorithm.model, self.env, drawn, limit)
+            self.too_long += len(drawn) - len(fit)
+            found += fit
+            if len(found) >= count:
+                return found
+        if not found:
+            sizes = [len(algorithm.model.encode(task.messages, self.env.chat)) for task in drawn]
+            raise PgbenchError(
+                f"no prompt fits: the shortest of {len(drawn)} has {min(sizes)} tokens; with a "
+                f"response of up to {limit} it exceeds the {algorithm.model.context} that "
+                f"{algorithm.model.path.name} reads; lower --set max_tokens or take another model"
+            )
+        return found
 
     def ask(self, tasks: Sequence[Task], count: int, sampling: Any, seed: int) -> Rollout:
         """Judged responses; an engine that dies is built anew and asked once more."""
@@ -110,9 +145,18 @@ class Group:
         return rollout
 
     def summary(self) -> dict[str, float]:
-        """Figures of the whole run for its record: those of `History`, and what it cost."""
+        """Figures of the whole run for its record: those of `History`, and what it cost.
+
+        Where prompts were too long for the model: how many were passed over in training
+        (too_long), and in the last evaluation, where they count as wrong (too_long_test).
+        """
         tokens = {name: float(self.counts[name]) for name in ("trained_tokens", "generated_tokens")}
-        return self.history.summary() | tokens
+        unread = {TOO_LONG: self.too_long, f"{TOO_LONG}_test": self.policy.unread}
+        return (
+            self.history.summary()
+            | tokens
+            | {name: float(count) for name, count in unread.items() if count}
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """Generator and counters; between two steps there is no open batch."""
@@ -121,6 +165,7 @@ class Group:
             "steps": self.steps,
             "rng": [version, list(words), gauss],
             "counts": dict(self.counts),
+            "too_long": self.too_long,
             "history": self.history.state_dict(),
             "episodes": self.episodes.state_dict(),
         }
@@ -128,6 +173,7 @@ class Group:
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Restore what `state_dict` returned."""
         self.steps, self.counts = saved["steps"], dict(saved["counts"])
+        self.too_long = saved.get("too_long", 0)
         self.history.load_state_dict(saved["history"])
         version, words, gauss = saved["rng"]
         self.rng.setstate((version, tuple(words), gauss))

@@ -15,10 +15,12 @@ from torch import Tensor
 
 from pgbench.algorithm import Algorithm
 from pgbench.errors import PgbenchError
+from pgbench.loops import checks
 from pgbench.loops.base import Episodes, Phase
 from pgbench.network import Traces
 from pgbench.policy import Policy
 
+LOOK = "dev_cost"  # name of the metric that `validate` gives
 CHUNK = 10  # updates a phase: seconds at most between chances to save
 
 
@@ -66,19 +68,20 @@ class Hindsight:
         while self.steps < self.budget:
             looks: dict[str, Tensor] = {}  # the chunk's last one, whichever update it followed
             for _ in range(CHUNK):
-                metrics = self.algorithm.update(self.next_batch())
+                metrics = checks.learn(self.algorithm, self.next_batch(), (LOOK,))
                 self.steps += self.cost
                 last = self.steps == self.budget
                 if self.updates % every == 0 or last:
-                    looks = {"dev_cost": self.validate()}
+                    looks = {LOOK: self.validate()}
                 if last:
                     break
             yield Phase("update", {**metrics, **looks})
 
     def validate(self) -> Tensor:
         """The algorithm's cost on the held-out traces, per store and period."""
-        cost: Tensor = self.algorithm.validate(self.dev, self.warm_up)  # type: ignore[attr-defined]
-        return cost
+        algorithm = self.algorithm
+        cost = algorithm.validate(self.dev, self.warm_up)  # type: ignore[attr-defined]
+        return checks.scalar(f"{type(algorithm).__name__}.validate", LOOK, cost, algorithm.device)
 
     def next_batch(self) -> Traces:
         """The next samples of a permutation that is drawn anew every epoch."""

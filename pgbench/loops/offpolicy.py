@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pgbench.algorithm import Algorithm
 from pgbench.batches import Replay
+from pgbench.loops import checks
 from pgbench.loops.base import Episodes, Phase
 from pgbench.policy import Policy
 
@@ -34,7 +35,7 @@ class OffPolicy:
         self.rng = torch.Generator().manual_seed(seed)
         self.act_dim = a
         seeds = [seed + 2 * i for i in range(c.num_envs)]  # steps of two keep the training bit
-        self.obs, _ = env.reset(seed=seeds)
+        self.obs = checks.reset(env, seeds)
 
     def phases(self) -> Iterator[Phase]:
         """Chunks of (act, store, update) until the budget is spent."""
@@ -50,30 +51,26 @@ class OffPolicy:
                 for _ in range(c.num_envs):
                     index = torch.randint(self.replay.size, (c.batch,), generator=self.rng)
                     batch = self.replay.draw(index.to(self.algorithm.device))
-                    metrics = self.algorithm.update(batch)
+                    metrics = checks.learn(self.algorithm, batch)
             yield Phase("update" if metrics else "collect", metrics)
 
     @torch.no_grad()
     def interact(self, random: bool) -> None:
         """One step of every environment into the buffer; `random` acts uniformly over the box."""
-        n = len(self.obs)
+        n, seen = len(self.obs), self.policy.see(self.obs)
         if random:
             action = torch.rand(n, self.act_dim, generator=self.rng) * 2 - 1
             action = action.to(self.algorithm.device)
         else:
-            action = self.algorithm.act(self.policy.see(self.obs))
-        obs, reward, terminated, truncated, info = self.env.step(self.policy.to_env(action))
-        done = terminated | truncated
-        next_obs = obs
-        if done.any():
-            next_obs = np.array(obs)
-            next_obs[done] = np.stack(list(info["final_obs"][done]))
-        rest = np.concatenate([reward[:, None], next_obs, terminated[:, None]], 1, dtype=np.float32)
-        device = self.algorithm.device
-        parts = [self.policy.see(self.obs), action, torch.from_numpy(rest).to(device)]
-        self.replay.add(torch.cat(parts, 1))
-        self.episodes.add(reward, done)
-        self.obs = obs
+            action = self.policy.act(seen)
+        step = checks.step(self.env, self.policy.to_env(action))
+        rest = np.concatenate(
+            [step.reward[:, None], step.next_obs, step.terminated[:, None]], 1, dtype=np.float32
+        )
+        rows = torch.from_numpy(rest).to(self.algorithm.device)
+        self.replay.add(torch.cat([seen, action, rows], 1))
+        self.episodes.add(step.reward, step.done)
+        self.obs = step.obs
 
     def state_dict(self) -> dict[str, Any]:
         """Environment, generator, counters and the filled part of the buffer."""

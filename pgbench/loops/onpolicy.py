@@ -18,6 +18,7 @@ from torch import Tensor
 from pgbench.algorithm import Algorithm
 from pgbench.batches import Rollout
 from pgbench.errors import PgbenchError
+from pgbench.loops import checks
 from pgbench.loops.base import Episodes, Phase
 from pgbench.ops.normalize import CLIP, RunningMoments
 from pgbench.ops.returns import discounted_sum
@@ -56,7 +57,7 @@ class OnPolicy:
         self.pending: Rollout | None = None
         self.raw_obs: Tensor | None = None
         seeds = [seed + 2 * i for i in range(c.num_envs)]  # steps of two keep the training bit
-        self.obs, _ = env.reset(seed=seeds)
+        self.obs = checks.reset(env, seeds)
 
     def phases(self) -> Iterator[Phase]:
         """Alternate collection and update until the budget is spent."""
@@ -64,7 +65,7 @@ class OnPolicy:
             if self.pending is None:
                 self.pending = self.collect()
                 yield Phase("collect")
-            metrics = self.algorithm.update(self.pending)
+            metrics = checks.learn(self.algorithm, self.pending)
             if self.moments is not None and self.raw_obs is not None:
                 self.moments.update(self.raw_obs)
             self.pending = self.raw_obs = None
@@ -83,17 +84,13 @@ class OnPolicy:
         actions: list[Tensor] = []
         for t in range(length):
             raw[t] = self.obs
-            action = self.algorithm.act(self.policy.see(self.obs))
+            action = self.policy.act(self.policy.see(self.obs))
             actions.append(action)
-            obs, reward[t], terminated[t], truncated[t], info = self.env.step(
-                self.policy.to_env(action)
-            )
-            raw_next[t] = obs
-            done = terminated[t] | truncated[t]
-            if done.any():
-                raw_next[t, done] = np.stack(list(info["final_obs"][done]))
-            self.episodes.add(reward[t], done)
-            self.obs = obs
+            step = checks.step(self.env, self.policy.to_env(action))
+            reward[t], terminated[t], truncated[t] = step.reward, step.terminated, step.truncated
+            raw_next[t] = step.next_obs
+            self.episodes.add(reward[t], step.done)
+            self.obs = step.obs
         self.steps += self.horizon
         device = self.algorithm.device
         raw_t, next_t, reward_t, term_t, trunc_t = (

@@ -140,7 +140,7 @@ def test_what_the_environment_says_is_not_the_policys(tmp_path):
     env.close()
 
 
-def test_a_prompt_that_the_model_cannot_read_is_refused():
+def test_prompts_of_which_the_model_can_read_none_are_refused():
     _, env, loop = build(plan("grpo", max_tokens=400))
     with pytest.raises(
         PgbenchError, match=r"exceeds the 256 that .* reads; lower --set max_tokens"

@@ -10,7 +10,7 @@ import itertools
 import re
 
 from pgbench.verify.normal import clean, key
-from pgbench.verify.numbers import quantity
+from pgbench.verify.numbers import quantity, unit
 
 TAIL = 20_000  # characters at the end of a completion in which an answer is looked for
 LONGEST = 1000  # characters of a statement that are kept; longer ones are refused as answers
@@ -19,17 +19,31 @@ MAX_STATEMENTS = 8
 _HASHES = re.compile(r"####[ \t]*([^\n]+)")
 _PHRASE = re.compile(
     r"\banswer\b(?:[ \t]+(?:to|of|for|here)\b[^.\n:=]{0,80}?)?[ \t*]*+"
-    r"(?::|=|\b(?:is|are|equals|will be|would be|must be)\b)[\s:=*]*+(?:is\b[ \t:]*+)?(?!not\b)",
+    r"(?::|=|\b(?:is|are|equals|will be|would be|must be)\b)[\s:=*]*+(?:is\b[ \t:]*+)?(?!not\b)"
+    r"|(?:答案|答え|答)(?:应该|應該)?(?:是|为|為|は|等于)?[ \t]*(?:[:：=][ \t]*|(?<=[是为為は于]))(?!不)"
+    r"|\b(?:respuesta(?: final)? es|réponse(?: finale)? est|antwort (?:ist|lautet)"
+    r"|resposta é|risposta è|ответ(?:\s*[:—-]|\s+равен))(?:\s*:)?\s*(?!n(?:icht|o|ão|on)\b|pas\b|не\b)",
     re.I,
 )
 _DISPLAY = re.compile(r"(?:\\\[|\$\$)(.*?)(?:\\\]|\$\$)", re.S)
-_LENGTH = re.compile(r"(?:\.(?=\s|$)|(?<=\s)(?:because|since|which|where|so|as)\s|[!?](?=\s*$))")
+_LENGTH = re.compile(r"(?:\.(?=\s|$)|。|[，,]?(?:因为|因為|所以)|(?<=\s)(?:because|since|which|where|so|as)\s|[!?](?=\s*$))")
+# Words after which a number is not what a text concludes.
+_DENIED = re.compile(
+    r"\b(?:not|never|neither|nor|cannot|isn|wasn|aren|wrong|incorrect|false|except|unlike|than)\b"
+    r"|n['’]t\b|\binstead of\b|\bfar from\b|\banything but\b|\bruled? out\b|\\neq?(?![A-Za-z])"
+    r"|≠|!=|不|错|错误|\bне\b|\bnicht\b",
+    re.I,
+)
+_CLAIM = re.compile(r"\b(?:is|are|it's|equals|be|but)\b|=", re.I)
+_ENDS = re.compile(r"[.!?](?=\s|$)|[。！？\n]")
+_REMARK = re.compile(r"^(.*?\S)\s*,\s*([a-z]+(?: [a-z]+){0,8})$", re.S)
+_CONTRAST = re.compile(r"^(.*?\S)\s*,\s*(?:and )?not\s.*$", re.S)
 _JOINT = re.compile(r"^(?:[\s$.,;&]|\\[()\[\],;: ]|\\text\s*\{|\}|\\q?quad|and|or)*$")
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*(?:\{|(?=[^\s{]))")
 _NUMBER = re.compile(
     r"-?[$€£]?-?(?:\\frac\{-?\d+\}\{\d+\}|\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+/\d+|\d*\.\d+|\d+)%?"
 )
-_SENTENCE = re.compile(r"[A-Za-z]{2,} [A-Za-z]{2,}")
+_SENTENCE = re.compile(r"[^\W\d_]{2,} [^\W\d_]{2,}|[\u4e00-\u9fff]{8,}")
 
 
 def gsm8k_gold(answer: str) -> str:
@@ -106,9 +120,40 @@ def _said(text: str) -> list[str]:
         end = stop.start() if stop else len(line)
         # "Final answer: the answer is 5" is one statement.
         if after is None or after.start() >= head.end() + end:
-            out.append(line[:end].strip().strip("*").strip())
+            out.append(_bare(line[:end].strip().strip("*").strip()))
     # "The answer is what remains of the cake" is reasoning if an answer follows.
     return [one for one in out if not _prose(one)] or out[-1:]
+
+
+def _bare(said: str) -> str:
+    """A number without the remark after it: `72, in total`, `72, not 73`."""
+    if found := _CONTRAST.match(said):
+        return found[1] if quantity(clean(found[1])) is not None else said
+    if found := _REMARK.match(said):
+        words = unit(found[2], True)  # a hedge, a multiple or a second answer is none
+        if words is not None and not _DENIED.search(found[2]):
+            return found[1] if quantity(clean(found[1])) is not None else said
+    return said
+
+
+def _last_number(text: str) -> list[str]:
+    """The last number of a text, unless the words around it deny it: `it isn't 42`."""
+    last = None
+    for last in _NUMBER.finditer(text):
+        pass
+    if last is None:
+        return []
+    starts = [end.end() for end in _ENDS.finditer(text, 0, last.start())]
+    stop = _ENDS.search(text, last.end())
+    start, end = starts[-1] if starts else 0, stop.start() if stop else len(text)
+    sentence = text[start:end]
+    if _DENIED.search(sentence):
+        # "It is not 41, it is 42" concludes 42: the part of it that claims something counts.
+        left = re.split(r"[,;:，；]\s", text[start : last.start()])
+        clause = left[-1] + text[last.start() : end]
+        if _DENIED.search(clause) or len(left) < 2 or not _CLAIM.search(left[-1]):
+            return []
+    return [last[0]]
 
 
 def _prose(text: str) -> bool:
@@ -137,8 +182,7 @@ def statements(completion: str, lenient: bool = False) -> list[str]:
     if not found and _alone(text):
         found = [text.strip()]
     if not found and lenient:
-        numbers = _NUMBER.findall(text)
-        found = numbers[-1:]
+        found = _last_number(text)
     different: dict[str, str] = {}
     for statement in filter(None, found):
         # Repeating an answer moves it to the end: the last statement is the last one.

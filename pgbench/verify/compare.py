@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from pgbench.verify.forms import Node, has_variables, is_name, named
 from pgbench.verify.normal import key
-from pgbench.verify.numbers import equal, rounds
+from pgbench.verify.numbers import equal, rounds, whole
 from pgbench.verify.numbers import quantity as to_number
 
 Verdict = bool | None  # None: only algebra can tell
@@ -169,23 +169,32 @@ class Comparison:
         return self.lenient or not any(char.isdigit() for char in member.text)
 
     def _approximate(self, gold: Node, answer: Node) -> Verdict:
-        """`x = exact ~ decimal`: the exact value counts, or the decimal if it rounds it."""
-        if answer.ops.count("~") > 1 or answer.ops[-1] != "~":
+        """`x = exact ~ decimal`: the exact value counts, or the decimal if the gold is one.
+
+        Whatever follows an approximation sign must be a rounding of what stands before it: an
+        approximation is not equal, and a false one makes the statement false.
+        """
+        first = answer.ops.index("~") + 1
+        if any(op != "~" for op in answer.ops[first:]):
             return False
-        exact = [item for item in answer.items[:-1] if not is_name(item.text)]
-        last = answer.items[-1]
+        written = list(answer.items[first:])
+        exact = [item for item in answer.items[:first] if not self._names(gold, item)]
         if not exact:
-            return self.same(gold, last)
+            # `x ~ 1.41` states no more than 1.41.
+            exact, written = written[:1], written[1:]
         right = _all([self.same(gold, item) for item in exact])
-        if right is not False or gold.number is None or gold.number.decimals is None:
-            return right
-        rounded: list[Verdict] = []
-        for item in exact:
-            if item.number and last.number:
-                rounded.append(rounds(item.number.value, last.number, 1))
-            else:
-                rounded.append(self.rounding(item.text, last.text))
-        return _all([self.same(gold, last), *rounded])
+        if right is False and gold.number and gold.number.decimals is not None and written:
+            right = self.same(gold, written[-1])
+        rounded = [self._rounds(item, decimal) for item in exact for decimal in written]
+        return _all([right, *rounded])
+
+    def _rounds(self, exact: Node, written: Node) -> Verdict:
+        """Whether a number is a rounding of a value."""
+        if written.number is None:
+            return False
+        if exact.number:
+            return rounds(exact.number.value, whole(written.number), 1)
+        return self.rounding(exact.text, written.text)
 
     def _to_equation(self, gold: Node, answer: Node) -> Verdict:
         name = named(gold)

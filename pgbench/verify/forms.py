@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import re
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 from pgbench.verify.normal import clean, key
 from pgbench.verify.numbers import Quantity, quantity, strip_unit
@@ -48,7 +49,8 @@ _MATRIX = re.compile(
     r"^\\begin\{([pbBv]?matrix|smallmatrix|array)\}(?:\{[lcr| ]*\})?(.*)\\end\{\1\}$"
 )
 _BASED = re.compile(r"^(\d+) ?_ ?\{?(?:\\text\{)?\s*(\d+)\s*\}?\}?$")
-_WORD = re.compile(r"^[A-Za-z][A-Za-z'’.-]*(?: [A-Za-z'’.-]+)*$")
+_L = r"[^\W\d_]"  # a letter of any script
+_WORD = re.compile(rf"^{_L}(?:{_L}|['’.-])*(?: (?:{_L}|['’.-])+)*$")
 _LETTER = re.compile(r"^\(?([A-Za-z])\)?$")
 _RELATIONS = {
     "=": "=",
@@ -59,7 +61,10 @@ _RELATIONS = {
     r"\approx": "~",
     r"\ne": "!=",
 }
-_UNSUPPORTED = (r"\equiv", r"\sim", r"\to", r"\rightarrow", r"\implies", r"\Rightarrow", r"\iff")
+_UNSUPPORTED = (
+    r"\equiv", r"\sim", r"\cong", r"\propto", r"\to", r"\rightarrow", r"\implies", r"\Rightarrow",
+    r"\iff", r"\ll", r"\gg",
+)  # fmt: skip
 _SIDED = {"<": ")", ">": "(", "<=": "]", ">=": "["}
 _REALS = {r"\mathbb{R}", "all real numbers", "all reals", "all real number", "real numbers"}
 _FUNCTION = r"[A-Za-z](?:_\{?\w+\}?)?\s*\([^()=]*\)"
@@ -178,12 +183,20 @@ def _items(texts: list[str]) -> tuple[Node, ...]:
     return tuple(out)
 
 
+def _commas(text: str) -> str:
+    """A list with `and` and `or` as separators."""
+    return re.sub(r",?(?<![A-Za-z\\])\s*(?<![A-Za-z])(and|or)(?![A-Za-z])", " ; ", text)
+
+
 def _parts(text: str) -> Node | None:
     """A list: `1, -2`, `x = 1 or x = -2`; a union of intervals."""
     parts, found = split(text, (r"\cup",))
     if found:
         return Node("union", text, _items(parts))
-    spelled = re.sub(r",?(?<![A-Za-z\\])\s*(?<![A-Za-z])(and|or)(?![A-Za-z])", " ; ", text)
+    if r"\setminus" in text or r"\ne" in text:
+        if without := _without(text):
+            return without
+    spelled = _commas(text)
     if spelled != text and not _WORD.match(text):
         found_words = set(re.findall(r"(?<![A-Za-z])(?:and|or)(?![A-Za-z])", text))
     else:
@@ -204,6 +217,54 @@ def _parts(text: str) -> Node | None:
         items[0] = first.items[-1]
         return Node("list", text, tuple(items), name=named(first))
     return Node("list", text, tuple(items))
+
+
+def _without(text: str) -> Node | None:
+    """`\\mathbb{R} \\setminus \\{2\\}` and `x \\ne 2, 3` as a union of intervals."""
+    parts, found = split(text, (r"\setminus",))
+    name = None
+    if len(found) == 1:
+        whole, pair = _read(clean(parts[0])), _enclosed(parts[1])
+        if pair is None or pair[0] != r"\{":
+            return None
+        listed = split(pair[1], (",", ";"))[0]
+    else:
+        members = [split(part, (r"\ne",)) for part in split(_commas(text), (",", ";"))[0] if part]
+        names = {key(sides[0]) for sides, marks in members if marks}
+        if len(names) != 1 or not is_name(members[0][0][0]) or len(members[0][0]) != 2:
+            return None
+        name, listed = names.pop(), [sides[-1] for sides, _ in members]
+        whole = _read(r"\mathbb{R}")
+    if whole.kind != "seq" or len(whole.items) != 2 or not all(listed):
+        return None
+    points = [_read(clean(one)) for one in listed]
+    ends = list(whole.items)
+    sizes = [end.number.value if end.number else None for end in (ends[0], *points, ends[1])]
+    known = [size for size in sizes if size is not None]
+    if len(points) > 1 and not all(point.number for point in points):
+        return None  # their order takes algebra
+    if len(known) < 2 and len(points) > 1 or known[1:] and not _inside(sizes):
+        return None
+    points.sort(key=lambda point: point.number.value if point.number else 0)
+    marks = [whole.brackets[0], *["("] * len(points)]
+    closing = [*[")"] * len(points), whole.brackets[1]]
+    bounds = [ends[0], *points, ends[1]]
+    pieces = tuple(
+        Node("seq", text, (low, high), left + right)
+        for low, high, left, right in zip(bounds, bounds[1:], marks, closing, strict=False)
+    )
+    return Node("union", text, pieces, name=name)
+
+
+def _inside(sizes: list[Fraction | None]) -> bool:
+    """Whether different points lie between two ends, where these are known."""
+    low, *points, high = sizes
+    known = [point for point in points if point is not None]
+    return (
+        len(set(known)) == len(points)
+        and (low is None or all(point > low for point in known))
+        and (high is None or all(point < high for point in known))
+    )
 
 
 def named(node: Node) -> str | None:
@@ -285,18 +346,39 @@ def _bracketed(text: str) -> Node | None:
         if not inside:
             return _leaf(r"\emptyset")
         if any(mark in inside for mark in (r"\mid", "|", ":")):
-            return _leaf(text)
+            return _described(inside) or _leaf(text)
         return Node("list", text, _items(parts), "{}")
     if found:
         return Node("seq", text, _items(parts), open_ + close)
     return _read(clean(inside)) if open_ == "(" and close == ")" else None
 
 
+def _described(inside: str) -> Node | None:
+    """`x \\mid x \\ge 0` as the interval that it describes; None where it describes another set."""
+    for mark in (r"\mid", "|", ":"):
+        parts, found = split(inside, (mark,))
+        if len(found) == 1 and all(parts):
+            name, belongs = split(parts[0], (r"\in",))
+            if not is_name(name[0]) or (belongs and name[1] not in _REALS):
+                return None
+            node = _read(clean(parts[1]))
+            plain = replace(node, name=None)
+            return plain if node.name == key(name[0]) and _is_interval(plain) else None
+    return None
+
+
+def _is_interval(node: Node) -> bool:
+    parts = node.items if node.kind == "union" else (node,)
+    return all(part.kind == "seq" and len(part.items) == 2 for part in parts)
+
+
 def _leaf(text: str) -> Node:
     if _BASED.match(text):
         return Node("based", text)
     # Single letters in a row are a product of variables.
-    spelled = len(text) > 2 and any(len(word) > 1 for word in text.split(" "))
+    spelled = not text.isascii() or (
+        len(text) > 2 and any(len(word) > 1 for word in text.split(" "))
+    )
     if _WORD.match(text) and (spelled or text.lower() == "no"):
         return Node("word", text)
     bare, unit = strip_unit(text)

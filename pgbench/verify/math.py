@@ -24,7 +24,7 @@ from pgbench.verify.compare import Comparison
 from pgbench.verify.forms import MAX_CHARS, Node, Unreadable, read
 from pgbench.verify.pool import DIED, TIMEOUT, Pool
 
-SCHEME = 2  # of the rules in docs/verifiers.md; another number is another reward
+SCHEME = 3  # of the rules in docs/verifiers.md; another number is another reward
 PACKAGES = ("math-verify", "latex2sympy2_extended", "sympy")
 CACHE = 1 << 16  # pairs
 
@@ -33,7 +33,7 @@ CACHE = 1 << 16  # pairs
 class Judgement:
     """What a verifier says of one completion.
 
-    how: "text", "number", "symbolic" or "math-verify" where it is correct; otherwise "different",
+    how: "text", "number" or "symbolic" where it is correct; otherwise "different",
     "no answer", "several answers", "too long", "too large", "unreadable", "gold unreadable",
     "timeout" or "died". answer: the statement that was judged.
     """
@@ -55,8 +55,8 @@ def _versions() -> str:
 class MathVerifier:
     """Judges completions against reference answers; safe to call from several threads.
 
-    workers: processes for algebra, started when a pair first needs them; deadline: seconds that a
-    pair may take there; mode: "strict" or "lenient".
+    workers: processes for algebra, started when a pair first needs them; deadline: seconds of
+    processor time that a pair may take there; mode: "strict" or "lenient".
     """
 
     def __init__(self, workers: int = 2, deadline: float = 1.0, mode: str = "strict") -> None:
@@ -76,7 +76,7 @@ class MathVerifier:
 
     @property
     def killed(self) -> int:
-        """How many workers were killed because a pair overran its deadline."""
+        """How many pairs overran the deadline, and ended the process that judged them."""
         return self._pool.killed
 
     def judge(self, pairs: Sequence[tuple[str, str]]) -> list[Judgement]:
@@ -125,7 +125,8 @@ class MathVerifier:
     def _remember(self, verdicts: dict[tuple[str, str], tuple[bool, str]]) -> None:
         with self._lock:
             for pair, verdict in verdicts.items():
-                if max(map(len, pair)) <= MAX_CHARS and verdict[1] != "died":
+                # What a machine did to a pair is no property of the pair.
+                if max(map(len, pair)) <= MAX_CHARS and verdict[1] not in ("died", "timeout"):
                     self._cache[pair] = verdict
             while len(self._cache) > CACHE:
                 self._cache.popitem(last=False)
@@ -199,7 +200,7 @@ def _combine(verdicts: list[tuple[bool, str]], answers: list[str]) -> Judgement:
 
 _checker: Pool | None = None
 _checker_lock = threading.Lock()
-GOLD_DEADLINE = 5.0  # seconds
+GOLD_DEADLINE = 5.0  # seconds of processor time
 
 
 def check_gold(gold: str) -> str | None:

@@ -10,12 +10,16 @@ import functools
 import re
 import unicodedata
 
+from pgbench.verify import tex
+
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n")
 _SIGNS = str.maketrans(
     {
         "−": "-", "–": "-", "—": "-", "×": r"\times ", "⋅": r"\cdot ", "·": r"\cdot ",
-        "÷": r"\div ", "π": r"\pi ", "θ": r"\theta ", "∞": r"\infty ", "°": r"^\circ ",
-        "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "≈": r"\approx ", "∪": r"\cup ",
+        "÷": r"\div ", "∞": r"\infty ", "°": r"^\circ ",
+        "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "≈": r"\approx ", "≃": r"\approx ",
+        "≡": r"\equiv ", "∼": r"\sim ", "∝": r"\propto ", "→": r"\to ", "⇒": r"\Rightarrow ",
+        "∣": r"\mid ", "∖": r"\setminus ", "ℤ": r"\mathbb{Z}", "。": ".", "′": "'", "∪": r"\cup ",
         "∩": r"\cap ", "∈": r"\in ", "±": r"\pm ", "∅": r"\emptyset ", "ℝ": r"\mathbb{R}",
         "½": r"\frac{1}{2}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}", "⅓": r"\frac{1}{3}",
         "⅔": r"\frac{2}{3}", "\u00a0": " ", "\u202f": " ", "\u2009": " ", "\u2061": "",
@@ -31,7 +35,8 @@ _DROPPED = re.compile(
 )
 _SPACE = re.compile(r"(?<!\\)\\(?:[,;: ]|(?:quad|qquad|thinspace|enspace)(?![A-Za-z]))|~")
 _COMMANDS = {
-    "dfrac": r"\frac", "tfrac": r"\frac", "cfrac": r"\frac", "leq": r"\le ", "geq": r"\ge ",
+    "dfrac": r"\frac", "tfrac": r"\frac", "cfrac": r"\frac", "dbinom": r"\binom",
+    "tbinom": r"\binom", "smallsetminus": r"\setminus ", "backslash": r"\setminus ", "leq": r"\le ", "geq": r"\ge ",
     "leqslant": r"\le ", "geqslant": r"\ge ", "lt": "<", "gt": ">", "neq": r"\ne ",
     "lbrace": r"\{", "rbrace": r"\}", "lbrack": "[", "rbrack": "]", "langle": "(", "rangle": ")",
     "degree": r"^\circ ", "lvert": "|", "rvert": "|", "vert": "|", "ast": "*",
@@ -43,14 +48,12 @@ _COMMAND = re.compile(
 )
 _WORDS = re.compile(r"\\(?:text|mbox|textrm|textnormal|mathrm|rm)\s*\{([^{}]*)\}")
 _STYLED = re.compile(
-    r"\\(?:textbf|textit|mathbf|mathit|boldsymbol|bm|mathsf|operatorname\*?|boxed|emph)\s*"
+    r"\\(?:textbf|textit|mathbf|mathit|boldsymbol|bm|mathsf|boxed|emph)\s*"
     r"\{([^{}]*)\}"
 )
 _BOXED = re.compile(r"^\\boxed\s*\{(.*)\}$", re.S)
-_FRACTION = re.compile(r"\\frac\s*(?:(\d)\s*(\d)|(\d)\s*(?=\{)|(\{[^{}]*\})\s*(\d))")
-_SQUARE_ROOT = re.compile(r"\\sqrt\s*(\d|[A-Za-z](?![A-Za-z]))")
 _PLAIN_ROOT = re.compile(r"(?<![\\A-Za-z])sqrt\s*(?:\(([^()]*)\)|(\{)|(\d+))")
-_EXPONENT = re.compile(r"\^\s*\(([^()]*)\)")
+_EXPONENT = re.compile(r"\^\s*(?:\(([^()]*)\)|(-\d+))")
 _LEADING = re.compile(
     r"^(?:is|are|be|equals?(?: to)?|exactly|simply|just|only|either|the|an?(?= [a-z]{3}))\s+"
 )
@@ -96,15 +99,6 @@ def _inline(text: str) -> str:
     return re.sub(r"(?<!\\)\$([^$]*?[^$\\])\$", r"\1", text)
 
 
-def _fraction(found: re.Match[str]) -> str:
-    a, b, lone, braced, digit = found.groups()
-    if lone is not None:
-        return rf"\frac{{{lone}}}"
-    if braced is not None:
-        return rf"\frac{braced}{{{digit}}}"
-    return rf"\frac{{{a}}}{{{b}}}"
-
-
 def _superscript(found: re.Match[str]) -> str:
     return "^{" + found[0].translate(_SUPERSCRIPTS) + "}"
 
@@ -118,17 +112,19 @@ def clean(text: str) -> str:
     text = text.strip()
     if _PLAIN.fullmatch(text):
         return text
+    text = tex.endless(text)
     if not text.isascii():
         text = re.sub(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ]+", _superscript, text)
         text = _ROOT.sub(lambda m: rf"\sqrt{{{m[1] or m[2]}}}", text.translate(_SIGNS))
-        text = unicodedata.normalize("NFKC", text)
+        text = tex.greek(unicodedata.normalize("NFKC", text))
     text = _inline(_unwrap(text))
     if "\\" in text:
-        text = re.sub(r",\\!\s*", ",", text)
+        text = tex.accents(re.sub(r",\\!\s*", ",", text))
         text = text.replace(r"\{,\}", ",")
         text = _DROPPED.sub("", text)
         text = _SPACE.sub(" ", text)
         text = _COMMAND.sub(lambda m: _COMMANDS[m[1]], text)
+        text = tex.operators(text)
         for _ in range(4):
             inner = _BOXED.sub(r"\1", text) if text.startswith(r"\boxed") else text
             inner = _STYLED.sub(r"\1", _WORDS.sub(r" \1 ", inner))
@@ -136,16 +132,16 @@ def clean(text: str) -> str:
                 break
             text = inner
         text = text.replace(r"\%", "%").replace(r"^{\circ}", r"^\circ")
-        text = _SQUARE_ROOT.sub(r"\\sqrt{\1}", text)
-        for _ in range(2):
-            text = _FRACTION.sub(_fraction, text)
+        text = tex.braces(text)
     text = re.sub(r"\{\s*,\s*\}", ",", text).replace("**", "^")
-    text = _PLAIN_ROOT.sub(_root, text)
+    text = _PLAIN_ROOT.sub(_root, tex.repeating(text))
+    if "\\" not in text:
+        text = tex.operators(text)
     text = re.sub(r"(?<![\\A-Za-z])pi(?![A-Za-z])", r"\\pi ", text)
     text = re.sub(r"(?<![\\A-Za-z])(?:infinity|infty|inf|oo)(?![A-Za-z])", r"\\infty ", text)
     text = text.replace("<=", r"\le ").replace(">=", r"\ge ").replace("~=", r"\approx ")
     text = text.replace("==", "=")
-    text = _EXPONENT.sub(r"^{\1}", re.sub(r"\s+\^", "^", text))
+    text = _EXPONENT.sub(lambda m: f"^{{{m[1] or m[2]}}}", re.sub(r"\s+\^", "^", text))
     text = _unwrap(re.sub(r"\s+", " ", text))
     before = None
     while before != text:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 _INT = r"(?:\d{1,3}(?:,\d{3})+|\d{1,3}(?:[ ]\d{3})+|\d+)"
@@ -22,6 +22,7 @@ _BODY = re.compile(
         10\s*\^\s*(?:\{{\s*)?(?P<power>[+-]?\s*\d+)\s*\}}?
     | 10\s*\^\s*(?:\{{\s*(?P<power2>[+-]?\s*\d+)\s*\}}|(?P<power3>\d+))
     | (?P<mantissa2>{_DEC})[eE](?P<power4>[+-]?\d+)
+    | (?P<lead>{_INT}?\.\d*)\\overline\s*\{{\s*(?P<cycle>\d+)\s*\}}
     | (?P<plain>{_DEC})
     )""",
     re.VERBOSE,
@@ -67,6 +68,16 @@ _KNOWN = {
     "mph": "mph",
     "km per hour": "kmph kph",
 }
+# Units and counters that other scripts write without a space.
+_FOREIGN = {
+    "元": "yuan", "块": "yuan", "美元": "$", "欧元": "euro", "米": "m", "千米": "km", "公里": "km",
+    "厘米": "cm", "毫米": "mm", "千克": "kg", "公斤": "kg", "克": "g", "小时": "hour", "分钟": "minute",
+    "秒": "second", "天": "day", "日": "day", "周": "week", "月": "month", "年": "year", "升": "l",
+    "毫升": "ml", "度": "degree", "円": "yen", "원": "won", "км": "km", "м": "m", "см": "cm",
+    "мм": "mm", "кг": "kg", "г": "g", "л": "l", "平方米": "m^2", "平方厘米": "cm^2",
+    "平方千米": "km^2", "立方米": "m^3", "立方厘米": "cm^3",
+}  # fmt: skip
+_MULTIPLIERS = frozenset("一二三四五六七八九十百千万萬亿億兆零半双对打几余多约不非或和与到至之成折")
 _CANONICAL = {word: name for name, words in _KNOWN.items() for word in words.split()}
 # A word that changes the value, or that hedges, is no unit.
 _NOT_UNITS = frozenset(
@@ -75,11 +86,14 @@ _NOT_UNITS = frozenset(
     pair pairs score gross double triple and or not no nor plus minus times over divided modulo mod
     maybe perhaps possibly probably approximately about roughly around almost nearly to out than
     but if unless either except base factorial squared cubed infinity pi root is are was
-    equals equal versus vs thou mil bil mio""".split()
+    equals equal versus vs thou mil bil mio mille tausend millionen millones milliard lakh crore
+    wrong incorrect false isn aren doesn cannot never neither
+    тысяча тысяч тысячи миллион миллиона миллионов млн тыс половина не или и millón""".split()
 )
+_ORDINAL = re.compile(r"(?: ?\^ ?\{ ?(?:st|nd|rd|th) ?\}|-?(?:st|nd|rd|th))(?![A-Za-z]) ?(?P<noun>.*)")
 _UNIT = re.compile(
     r"(?P<circ>\^\s*\\circ(?: ?[CF])?)|(?P<percent>%)"
-    r"|(?P<words>[A-Za-z]+\.?(?:[ -][A-Za-z]+\.?| ?/ ?[A-Za-z]+){0,5})"
+    r"|(?P<words>[^\W\d_]+\.?(?:[ -][^\W\d_]+\.?| ?/ ?[^\W\d_]+){0,5})"
     r"(?:\^\s*\{?(?P<power>[23])\}?)?"
 )
 _FUNCTION = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-z])")
@@ -125,13 +139,17 @@ def unit(text: str, spaced: bool) -> str | None:
         return "degree"
     if found["percent"]:
         return "%"
+    if found["words"] in _FOREIGN:
+        return _FOREIGN[found["words"]]
+    if any("\u3040" <= char <= "\u9fff" for char in found["words"]):
+        return None if _MULTIPLIERS & set(found["words"]) else ""
     words = re.sub(r" ?/ ?", " per ", found["words"]).replace("-", " ").split()
     power = int(found["power"] or 1)
     if len(words) > 1 and words[0].lower().rstrip(".") in _POWERS:
         power *= _POWERS[words.pop(0).lower().rstrip(".")]
     names = [_word(word) for word in words]
     lowered = [word.lower().rstrip(".") for word in words]
-    if any(word in _NOT_UNITS for word in lowered):
+    if any(word in _NOT_UNITS or word.removesuffix("s") in _NOT_UNITS for word in lowered):
         return None
     for word, name in zip(lowered, names, strict=True):
         if len(word) < 3 and name is None and word not in ("of", "in", "on", "at", "am", "pm", "a"):
@@ -196,6 +214,10 @@ def _value(found: re.Match[str]) -> Fraction | None:
         return None if value is None or not value < 1 else value + int(got["whole2"])
     if got["top3"]:
         return _ratio(got["top3"], got["bottom3"])
+    if got["cycle"]:
+        lead, cycle = got["lead"].replace(",", "").replace(" ", ""), got["cycle"]
+        places = len(lead) - lead.index(".") - 1
+        return _number(lead + "0") + Fraction(int(cycle), 10**places * (10 ** len(cycle) - 1))
     power = next(got[name] for name in ("power", "power2", "power3", "power4") if got[name])
     return _scaled(got["mantissa"] or got["mantissa2"] or "1", power)
 
@@ -220,6 +242,12 @@ def quantity(text: str) -> Quantity | None:
         return None
     rest = text[found.end() :]
     name = money
+    if found["plain"] and found["plain"].isdigit() and (nth := _ORDINAL.fullmatch(rest)):
+        # `12th`, `3rd place`: what it counts is a word at most.
+        rest = nth["noun"].rstrip()
+        if rest and unit(rest, True) is None:
+            return None
+        rest, name = "", name or ""
     if rest:
         suffix = unit(rest.strip(" "), rest.startswith(" "))
         if suffix is None:
@@ -236,11 +264,22 @@ def quantity(text: str) -> Quantity | None:
     return Quantity(sign * value, name, decimals, len(written.replace(".", "").lstrip("0")))
 
 
+def whole(written: Quantity) -> Quantity:
+    """A whole number as a decimal without places, so that it can round something."""
+    if written.decimals is not None or written.value.denominator != 1:
+        return written
+    digits = str(abs(written.value.numerator))
+    # `6400` rounds to hundreds; one digit that counts is too few for that.
+    zeros = len(digits) - len(digits.rstrip("0"))
+    places = -zeros if len(digits) - zeros >= 2 else 0
+    return replace(written, decimals=places, digits=len(digits))
+
+
 def rounds(exact: Fraction, written: Quantity, digits: int = 3) -> bool:
     """Whether a decimal of at least so many significant digits is `exact`, correctly rounded."""
     if written.decimals is None or written.digits < digits:
         return False
-    return abs(exact - written.value) * 2 <= Fraction(1, 10**written.decimals)
+    return abs(exact - written.value) * 2 <= Fraction(10) ** -written.decimals
 
 
 def equal(gold: Quantity, answer: Quantity, lenient: bool = False) -> bool:

@@ -1,8 +1,10 @@
 """A pool of worker processes whose jobs have a hard deadline.
 
-The deadline is kept outside the worker, by a thread that waits for its answer and kills it with
-SIGKILL if none comes: nothing inside a worker (a long multiplication that holds the interpreter,
-a library that catches exceptions) can put that off. The next job gets a new process.
+The deadline is processor time, so that no verdict depends on what else the machine does. The
+kernel keeps it (ITIMER_PROF in pgbench/verify/worker.py) and ends the process that overruns it:
+nothing inside (a long multiplication that holds the interpreter, a library that catches
+exceptions) can put that off. The next job gets a copy of a process that has its libraries loaded.
+A worker that does not even use its time (stopped, swapped out) is killed after WALL seconds.
 """
 
 from __future__ import annotations
@@ -23,10 +25,11 @@ from typing import Any
 
 from pgbench.errors import PgbenchError
 
-START = 120.0  # seconds that a process may take to import its libraries on a loaded machine
-RENEW = 20_000  # jobs after which a process is replaced, so that what it caches stays bounded
-TIMEOUT = object()  # result of a job whose worker was killed
-DIED = object()  # result of a job whose worker ended by itself
+START = 300.0  # seconds that a process may take to import its libraries on a loaded machine
+WALL = 300.0  # seconds of wall time that a job may take beyond 60 times its processor time
+TIMEOUT = object()  # result of a job that overran its deadline
+DIED = object()  # result of a job whose worker ended by itself or got stuck
+ENDS = {"timeout": TIMEOUT, "died": DIED}
 
 
 class _Job:
@@ -47,7 +50,9 @@ class _Worker:
     def __init__(self, jobs: queue.SimpleQueue[_Job | None], deadline: float) -> None:
         self.jobs, self.deadline = jobs, deadline
         self.process: subprocess.Popen[bytes] | None = None
-        self.served = 0
+        self.served = 0  # jobs of the copy that serves now
+        self.asked = 0  # jobs of all, the number of the last one
+        self.rest = b""  # read, but of the next line
         self.killed = 0
         self.fresh = True
         self.thread = threading.Thread(target=self._run, name="pgbench-verify", daemon=True)
@@ -62,15 +67,7 @@ class _Worker:
             except Exception as error:  # the waiting thread must hear of it, whatever it is
                 job.result = error
             job.done.set()
-            self._renew()
         self._end()
-
-    def _renew(self) -> None:
-        """After a kill, have the next process ready before its first job arrives."""
-        if self.process is None:
-            # A failure to start is for the next job to report.
-            with contextlib.suppress(PgbenchError, OSError):
-                self._start()
 
     def _do(self, request: dict[str, Any]) -> Any:
         result = self._attempt(request)
@@ -80,38 +77,42 @@ class _Worker:
         return result
 
     def _attempt(self, request: dict[str, Any]) -> Any:
-        if self.process is None or self.process.poll() is not None or self.served >= RENEW:
+        if self.process is None or self.process.poll() is not None:
             self._end()
             self._start()
         process = self.process
         assert process is not None and process.stdin is not None
         self.fresh = self.served == 0
         self.served += 1
+        self.asked += 1
         try:
-            process.stdin.write(json.dumps(request).encode() + b"\n")
+            process.stdin.write(json.dumps({"id": self.asked, **request}).encode() + b"\n")
             process.stdin.flush()
         except OSError:
             self._end()
             return DIED
-        line = self._line(self.deadline)
-        if line is None:
-            self.killed += 1
-            self._end()
-            return TIMEOUT
-        if not line:
-            self._end()
-            return DIED
-        return json.loads(line)
+        until = time.monotonic() + WALL + 60 * self.deadline
+        while True:
+            line = self._line(until)
+            if not line:
+                self._end()  # it ended, or it is stuck
+                return DIED
+            said = json.loads(line)
+            if isinstance(said, str):
+                self.served = 0
+                self.killed += said == "timeout"
+                return ENDS[said]
+            if said[0] == self.asked:  # and not late, of a job that was given up
+                return said[1]
 
-    def _line(self, seconds: float) -> bytes | None:
-        """One line from the process; None after so many seconds, empty if the process ended."""
+    def _line(self, until: float) -> bytes | None:
+        """One line from the process; None after that time, empty if the process ended."""
         assert self.process is not None and self.process.stdout is not None
         file = self.process.stdout.fileno()
-        until = time.monotonic() + seconds
         ready = select.poll()  # unlike select.select it takes any descriptor
         ready.register(file, select.POLLIN)
-        line = b""
-        while not line.endswith(b"\n"):
+        line, self.rest = self.rest, b""
+        while b"\n" not in line:
             # A thread that slept longer than it meant to still takes an answer that is there.
             left = max(until - time.monotonic(), 0.0)
             if not ready.poll(math.ceil(left * 1000)):
@@ -120,24 +121,26 @@ class _Worker:
             if not part:
                 return b""
             line += part
+        line, _, self.rest = line.partition(b"\n")
         return line
 
     def _start(self) -> None:
         root = str(Path(__file__).resolve().parents[2])
         paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-        command = [sys.executable, "-P", "-m", "pgbench.verify.worker", str(os.getpid())]
+        command = [sys.executable, "-P", "-m", "pgbench.verify.worker", str(os.getpid()),
+                   str(self.deadline)]  # fmt: skip
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             env=environment, bufsize=0,
         )  # fmt: skip
-        self.served = 0
-        line = self._line(START)
+        self.served, self.rest = 0, b""
+        line = self._line(time.monotonic() + START)
         if not line:
             self._end()
             raise PgbenchError(
                 "a worker of the math verifier does not start; see what is wrong with: "
-                f"{sys.executable} -m pgbench.verify.worker {os.getpid()}"
+                f"{sys.executable} -m pgbench.verify.worker {os.getpid()} 1"
             )
 
     def _end(self) -> None:
@@ -153,7 +156,8 @@ class _Worker:
 
 
 class Pool:
-    """`workers` processes that answer requests in any order, each within `deadline` seconds.
+    """`workers` processes that answer requests in any order, each within `deadline` seconds of
+    processor time.
 
     Processes start with the first jobs and live until `close`.
     """
@@ -193,7 +197,7 @@ class Pool:
 
     @property
     def killed(self) -> int:
-        """How many processes were killed at the deadline."""
+        """How many jobs were ended at the deadline."""
         return sum(worker.killed for worker in self.workers)
 
     def close(self) -> None:

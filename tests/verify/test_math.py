@@ -51,7 +51,7 @@ def test_reasons(strict, lenient):
     for gold, answer, how in cases:
         assert one(strict, gold, answer).how == how, (gold, answer)
     assert strict.judge([("5", "I do not know which one it is.")])[0].how == "no answer"
-    assert one(lenient, "3R^2", "3r^2").how == "math-verify"
+    assert one(lenient, "3R^2", "3r^2").how == "symbolic"
 
 
 def test_every_gold_of_the_corpus_equals_itself(strict):

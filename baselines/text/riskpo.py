@@ -9,22 +9,26 @@ and b = F^-1(beta) two of its quantiles:
           MVaR = (beta - alpha) RVaR_[alpha, beta] + (1 + omega) alpha RVaR_[0, alpha]
   Eq. 3   A(S) = (S - a)+ - (S - b)+ + a - b - (1 + omega) (a - S)+
           slope 1 + omega below a, 1 up to b, and zero above it: never positive.
-          The gradient of Eq. 2 is E[A(S) sum_q grad log pi(y_q)] (Theorem 1); Eq. 5 with a length
-          taken out of s divides the part of each response by its length
+          The gradient of Eq. 2 is E[A(S) sum_q grad log pi(y_q)] (Theorem 1); Eq. 5, whose s has
+          the length taken out, divides the part of each response by its length
   Eq. 4   a <- a + eta (alpha - mean 1[S < a]) over all scores of the step, after their use, and b
           with beta likewise; at first both are the empirical quantiles of the first step
   Eq. 5   L = mean over responses of max(-A s, -A clip(s, 1 - eps_low, 1 + eps_high)), A that of the
-          response's bundle sample, s the ratio of the whole response
+          response's bundle sample, s = (pi / pi_old)^(1 / |y|) that of the whole response, its
+          length taken out as in GSPO
   Eq. 6   form=released:  r(S) = ((S - a)+ - (S - b)+ + a - b) / (beta - alpha + eps),
           A = (r - w (a - S)+ / (alpha + eps)) / (1 + w),  then over the standard deviation of the
           bundle's scores + eps, then to its responses by `credit`; natural=false leaves out a - b
 risk=seeking puts the weight on the upper tail, risk=mean on none: A = S - mean of the bundle.
 
-Departures from the paper and the released code (omega, eta and the scale of s were not found in
-the paper):
-- s has the length taken out of it, as in GSPO; omega is 1.5 and eps are GRPO's 0.2 and 0.2: ours.
+Departures from the paper (alpha 0.2, beta 0.8, omega 0.5, B = 5) and the released code:
+- eta, which was not found in the paper, is the released code's; eps are GRPO's 0.2 and 0.2: ours.
   ratio=token is the loss of the released code, token ratios and a mean over tokens; it also has
   dual=3. One step a batch by default, for which the ratio is 1: the same for all of this family;
+- the paper pairs the responses of each question by an independent random permutation
+  (pairing=random); by index, as here and in the released code, is equal to it in distribution;
+- omega is of Eq. 3 alone. The released code's w = 1.5 (`mix`) is another parametrisation, since
+  Eq. 6 divides the two parts by their shares of the levels;
 - the sizes are those of the family, too: 32 prompts are six bundles of five and one of two. The
   scores of such a last bundle are sums like the others' and are pooled with them, which lowers a;
   prompts that are a multiple of B avoid it;
@@ -89,8 +93,8 @@ class Config(GroupConfig):
     level_high: float = option(0.8, "beta of Eq. 2", above=0, at_most=1)
     risk: str = option("averse", "which tail has weight", "", ("averse", "seeking", "mean"))
     omega: float = option(
-        1.5,
-        "weight of the tail in Eq. 2 is 1 + omega; the value is ours",
+        0.5,
+        "weight of the tail in Eq. 2 is 1 + omega",
         at_least=0,
         only={"form": ("paper",)},
     )

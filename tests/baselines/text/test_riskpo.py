@@ -42,6 +42,14 @@ def released(score, a, b, **settings):
 
 
 SCORES = [0.0, 1, 2, 3, 4, 5]
+
+
+def test_the_defaults_are_those_of_the_paper():
+    c = Config()
+    assert (c.level_low, c.level_high, c.omega, c.bundle) == (0.2, 0.8, 0.5, 5)
+    assert (c.form, c.ratio, c.risk, c.centred) == ("paper", "sequence", "averse", False)
+
+
 # Three questions of four responses; bundle samples of all three: 1, 2, 1, 2.
 MIXED = [[1, 0, 0, 1], [0, 1, 0, 1], [0, 1, 1, 0]]
 
@@ -174,7 +182,7 @@ def test_any_size_of_bundle(tiny, size, bundles):
     assert len(score) == bundles
     q = score.flatten().quantile(number([0.2, 0.8]))
     near(algorithm.state["quantiles"], q)
-    want = mvar_advantage(score, q[0], q[1], 1.5)[number_of]
+    want = mvar_advantage(score, q[0], q[1], 0.5)[number_of]
     near(out["adv"], want.flatten().float())
     algorithm.update(replace(batch(MIXED), prompts=((1, 2), (3, 4), (5, 6))))
 

@@ -43,7 +43,7 @@ def test_quantiles_come_from_the_steps_before(tiny):
     near(out["adv"], [-1, 0, -1, 0] * 3)  # S - b
     other = batch([[0, 0, 0, 1], [0, 0, 0, 1], [0, 1, 0, 1]])  # 0, 1, 0, 3
     out = algorithm.prepare(other, Seen())
-    near(out["adv"], averse([0.0, 1, 0, 3], 1.0, 2.0, 1.5).repeat(3).float())
+    near(out["adv"], averse([0.0, 1, 0, 3], 1.0, 2.0, 0.5).repeat(3).float())
     near(out["quantile_low"], [1.0] * 12)
     near(out["quantile_high"], [2.0] * 12)
     near(out["bundle_score"], [1.0] * 12)

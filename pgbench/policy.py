@@ -52,10 +52,11 @@ class Policy:
         Raises: Diverged if they are not finite.
         """
         # Fetched at once; looked at before clipping, which would hide an infinite action.
-        both: NDArray[np.float32] = torch.stack([action, self.in_units(action)]).cpu().numpy()
-        if not np.isfinite(both[0]).all():
+        raw, units = torch.stack([action, self.in_units(action)]).cpu().numpy()
+        if not np.isfinite(raw).all():
             raise Diverged(f"actions of {type(self.algorithm).__name__} are not finite")
-        return both[1]
+        given: NDArray[np.float32] = units
+        return given
 
     def in_units(self, action: Tensor) -> Tensor:
         """An algorithm's actions (n, a) in the units of the environment's box."""

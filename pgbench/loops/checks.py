@@ -98,7 +98,7 @@ def _odd_spaces(observation: Space[Any], action: Space[Any]) -> list[str]:
         elif len(space.shape) != 1:
             odd.append(f"its {what} space has the shape {space.shape}, not (size,)")
     if isinstance(action, Box):
-        if action.dtype.kind != "f":  # type: ignore[union-attr]
+        if action.dtype.kind != "f":
             odd.append(f"its actions are of type {action.dtype}, not float32")
         if np.isnan(action.low).any() or np.isnan(action.high).any():
             odd.append("its action space has NaN among its bounds")

@@ -78,11 +78,19 @@ class Algorithm:
         return [name for name in self.state if f"{name}.m" in self.state]
 
     def act(self, obs: Tensor, explore: bool = True) -> Tensor:
-        """Actions (n, a) for observations (n, d); `explore=False` gives the mode."""
+        """Actions for observations (n, d); `explore=False` gives the mode.
+
+        A finite float tensor of exactly (n, a): NaN or infinity ends the run as diverged, another
+        shape or type is refused (pgbench/loops/checks.py, docs/contract.md).
+        """
         raise NotImplementedError
 
     def update(self, batch: Any) -> dict[str, Tensor]:
-        """Learn from one batch of the loop; returns detached scalars for the log."""
+        """Learn from one batch of the loop; returns scalars for the log, by name.
+
+        Tensors of one element, Python or numpy numbers; one that is not finite ends the run as
+        diverged. `step`, `kind`, `train_return` and the loop's own names are refused.
+        """
         raise NotImplementedError
 
     def policy(self, moments: Any = None) -> Any:

@@ -40,7 +40,12 @@ class Resumable(Protocol):
 
 @runtime_checkable
 class ContinuousActions(Protocol):
-    """Observations (n, d) and actions (n, a) are float vectors; the action space is a Box."""
+    """Observations (n, d) and actions (n, a) are vectors; both spaces are a Box of one dimension.
+
+    Actions are floats; their bounds may be infinite (an algorithm that scales to them refuses
+    that). Observations and rewards are finite numbers below 1e18. What every environment must be
+    besides is in docs/contract.md, and checked by `pgbench.loops.checks`.
+    """
 
     single_observation_space: Box
     single_action_space: Box

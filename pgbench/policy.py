@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pgbench.algorithm import Algorithm
-from pgbench.errors import PgbenchError
-from pgbench.loops.checks import action_of, actions_for
+from pgbench.errors import Diverged, PgbenchError
+from pgbench.loops.checks import action_of
 from pgbench.ops.normalize import RunningMoments
 
 
@@ -30,7 +30,6 @@ class Policy:
                 "has no bounds here; give the environment's action space finite ones, or take an "
                 "algorithm that clips (action_range)"
             )
-        self.space = action_space
         self.algorithm, self.moments = algorithm, moments
         self.low = torch.as_tensor(action_space.low, device=algorithm.device)
         self.high = torch.as_tensor(action_space.high, device=algorithm.device)
@@ -52,28 +51,29 @@ class Policy:
 
         Raises: Diverged if they are not finite.
         """
-        units: NDArray[np.float32] = self.in_units(action).cpu().numpy()
-        name = type(self.algorithm).__name__
-        actions: NDArray[np.float32] = actions_for(self.space, len(action), units, name)
-        return actions
+        # Fetched at once; looked at before clipping, which would hide an infinite action.
+        raw, units = torch.stack([action, self.in_units(action)]).cpu().numpy()
+        if not np.isfinite(raw).all():
+            raise Diverged(f"actions of {type(self.algorithm).__name__} are not finite")
+        given: NDArray[np.float32] = units
+        return given
 
     def in_units(self, action: Tensor) -> Tensor:
-        """An algorithm's actions (n, a) in the units of the environment's box.
-
-        What is not finite stays so (NaN): a bound would hide an infinite action.
-        """
+        """An algorithm's actions (n, a) in the units of the environment's box."""
         if self.algorithm.action_range == "free":
             return action
-        units = action
         if self.algorithm.action_range == "scale":
-            units = self.low + 0.5 * (action + 1) * (self.high - self.low)
-        return torch.where(action.isfinite(), units.clamp(self.low, self.high), torch.nan)
+            action = self.low + 0.5 * (action + 1) * (self.high - self.low)
+        return action.clamp(self.low, self.high)
 
     @torch.inference_mode()
     def on_tensors(self, obs: Tensor) -> Tensor:
-        """The mode (n, a) for raw observations (n, d), both on the algorithm's device."""
-        seen = self.moments.normalize(obs) if self.moments else obs
-        return self.in_units(self.act(seen, False))
+        """The mode (n, a) for raw observations (n, d), both on the algorithm's device.
+
+        Actions that are not finite are NaN, so that the score is: nothing is fetched to see it.
+        """
+        action = self.act(self.moments.normalize(obs) if self.moments else obs, False)
+        return torch.where(action.isfinite(), self.in_units(action), torch.nan)
 
     @torch.inference_mode()
     def __call__(self, obs: NDArray[Any], explore: bool = False) -> NDArray[np.float32]:

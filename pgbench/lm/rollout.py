@@ -81,8 +81,8 @@ def respond(
                 out = engine.generate([prompts[i] for i in asked], count, sampling, seed + at)
                 _add([row for row in part if fits[row.prompt]], out)
             waiting.append((part, judge.submit(_verify, env, part)))
-        for part, verdicts in waiting:
-            _judge(part, verdicts.result())
+        for part, judged in waiting:
+            _judge(part, judged.result())
     for turn in range(1, env.turns):
         open_rows = [(row, _reply(env, row)) for row in rows if fits[row.prompt]]
         going = [(row, reply) for row, reply in open_rows if reply is not None]
@@ -95,17 +95,12 @@ def respond(
         ]
         if not going_on:
             break
-        asked = [[*prompts[row.prompt], *row.tokens] for row in going_on]
-        _add(going_on, engine.generate(asked, 1, sampling, seed + 1_000_003 * turn))
+        said = [[*prompts[row.prompt], *row.tokens] for row in going_on]
+        _add(going_on, engine.generate(said, 1, sampling, seed + 1_000_003 * turn))
         _judge(going_on, _verify(env, going_on))
-    verdicts_ = [row.verdict for row in rows]
-    assert all(verdict is not None for verdict in verdicts_)
-    return Rollout(
-        tuple(tuple(p) for p in prompts),
-        rows,
-        verdicts_,
-        fits.count(False),  # type: ignore[arg-type]
-    )
+    verdicts = [row.verdict for row in rows if row.verdict is not None]
+    assert len(verdicts) == len(rows)
+    return Rollout(tuple(tuple(p) for p in prompts), rows, verdicts, fits.count(False))
 
 
 def retried(ask: Callable[[], Rollout], restart: Callable[[], None]) -> Rollout:

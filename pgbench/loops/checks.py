@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -98,7 +98,7 @@ def _odd_spaces(observation: Space[Any], action: Space[Any]) -> list[str]:
         elif len(space.shape) != 1:
             odd.append(f"its {what} space has the shape {space.shape}, not (size,)")
     if isinstance(action, Box):
-        if action.dtype.kind != "f":  # type: ignore[union-attr]
+        if action.dtype.kind != "f":
             odd.append(f"its actions are of type {action.dtype}, not float32")
         if np.isnan(action.low).any() or np.isnan(action.high).any():
             odd.append("its action space has NaN among its bounds")
@@ -159,7 +159,7 @@ def step(env: Any, actions: Any, successors: bool = True) -> Step:
 def _observations(env: Any, given: Any, n: int) -> Array:
     space = env.single_observation_space
     if not isinstance(space, Box):
-        return given  # type: ignore[no-any-return]  # a policy of the user's own may read it
+        return cast(Array, given)  # a policy of the user's own may read it
     obs = np.asarray(given)
     if obs.shape != (n, *space.shape) or obs.dtype.kind not in NUMBERS:
         raise Breach(

@@ -1,17 +1,21 @@
 """The group loop: what it counts, what it hands on, what it does when an engine dies."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from tiny_lm import write_tiny
 from token_groups import batch
 
 import pgbench
-from pgbench.errors import PgbenchError
+from pgbench.errors import Breach, Diverged, PgbenchError
 from pgbench.lm.rollout import retried
+from pgbench.loops import group as group_loop
 from pgbench.loops.group import describe, joined, some_prompts
 from pgbench.plan import Protocol, make_plan
 from pgbench.rollout.engines import EngineError
 from pgbench.runner import Interrupted, Run, build
+from pgbench.tasks import Message
 
 QUICK = {
     "model": "nano:warmup=150,batch=64,layers=1,width=32,noise=0",
@@ -146,6 +150,73 @@ def test_prompts_of_which_the_model_can_read_none_are_refused():
         PgbenchError, match=r"exceeds the 256 that .* reads; lower --set max_tokens"
     ):
         loop.round()
+    env.close()
+
+
+def some_too_long(monkeypatch, share=3):
+    """One task in `share` of both splits gets a prompt that no small model can read."""
+    from pgbench.envs.text.math_nano import MathNano
+
+    task = MathNano.task
+
+    def longer(self, index, split="train"):
+        found = task(self, index, split)
+        messages = (Message("user", found.text + " and so on" * 60),)
+        return replace(found, messages=messages) if index % share == 0 else found
+
+    monkeypatch.setattr(MathNano, "task", longer)
+
+
+def test_prompts_that_are_too_long_are_passed_over_and_counted(tmp_path, monkeypatch):
+    """In training others are drawn, in evaluation they are wrong; a killed run goes on."""
+    some_too_long(monkeypatch)
+    whole = Run(plan(), tmp_path / "whole").go()
+    assert whole["status"] == "finished" and whole["cost"]["samples"] == 3 * 6 * 4
+    result = whole["result"]
+    unread = [s for s, n in zip(result["final"], result["lengths"], strict=True) if n == 0]
+    assert unread and set(unread) == {0.0}
+    assert result["diagnostics"]["too_long_test"] == len(unread)
+    assert result["diagnostics"]["too_long"] > 0
+    stopped = Run(plan(), tmp_path / "stopped", save_every=0)
+    after = stopped._after
+    stopped._after = lambda phase: (setattr(stopped, "stop", True), after(phase))
+    with pytest.raises(Interrupted):
+        stopped.go()
+    assert Run(plan(), tmp_path / "stopped").go()["result"] == whole["result"]
+
+
+def test_a_step_goes_on_with_the_prompts_that_fit(monkeypatch):
+    """Fewer than asked for, where hardly any fits; a prompt asked for by itself is refused."""
+    some_too_long(monkeypatch)
+    _, env, loop = build(plan())
+    monkeypatch.setattr(group_loop, "TRIES", 1)
+    got = loop.round()
+    assert 0 < len(got.prompts) == 6 - loop.too_long < 6
+    assert all(len(p) + got.limit <= loop.algorithm.model.context for p in got.prompts)
+    with pytest.raises(PgbenchError, match=r"a prompt has .* it exceeds the 256"):
+        loop.algorithm.act(["1+1=" * 80])
+    env.close()
+
+
+def test_weights_that_are_not_finite_are_a_divergence(tmp_path):
+    """Seen where responses are drawn, not as wrong answers: in training and in evaluation."""
+    _, env, loop = build(plan())
+    loop.algorithm.state["theta"].fill_(float("nan"))
+    with pytest.raises(Diverged, match="NaN"):
+        loop.round()
+    with pytest.raises(Diverged, match="NaN"):
+        pgbench.evaluate(loop.policy, "math-nano", 4)
+    env.close()
+
+
+@pytest.mark.parametrize("name", ["reward", "samples", "step", "too_long"])
+def test_a_metric_does_not_overwrite_the_loops_own(name, monkeypatch):
+    algorithm, env, loop = build(plan())
+    monkeypatch.setattr(algorithm, "update", lambda batch: {name: 1.0})
+    with pytest.raises(Breach, match=f"a metric '{name}', which the log writes itself"):
+        next(loop.phases())
+    monkeypatch.setattr(algorithm, "update", lambda batch: {"mine": 1.0})
+    assert float(next(loop.phases()).metrics["mine"]) == 1.0
     env.close()
 
 

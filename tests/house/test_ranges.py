@@ -155,7 +155,8 @@ def test_a_plain_dataclass_of_a_plug_in_is_checked_by_build():
     ("bounds", "words"),
     [
         (Bounds(), "a finite number"), (Bounds(above=0), "above 0"),
-        (Bounds(at_most=3), "at most 3"), (Bounds(above=0, at_most=1), "in (0, 1]"), (Bounds(infinite=True), "a number"),
+        (Bounds(at_most=3), "at most 3"), (Bounds(above=0, at_most=1), "in (0, 1]"),
+        (Bounds(infinite=True), "a number"),
     ],
 )  # fmt: skip
 def test_ranges_in_words(bounds, words):

@@ -88,7 +88,7 @@ def _split(hint: Any) -> tuple[Any, Bounds | None]:
         return hint.__origin__, bounds
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         parts = [_split(part) for part in typing.get_args(hint)]
-        union = typing.Union[tuple(part for part, _ in parts)]  # noqa: UP007
+        union: Any = typing.Union[tuple(part for part, _ in parts)]  # noqa: UP007
         return union, next((bounds for _, bounds in parts if bounds), None)
     return hint, None
 

@@ -10,6 +10,7 @@ import typing
 from typing import Any
 
 from pgbench.config import condition
+from pgbench.keywords import keywords
 from pgbench.registry import (
     ALGOS,
     ENVS,
@@ -127,12 +128,12 @@ def env_page(spec: EnvSpec, word: str) -> str:
         rows = [(name, f"{a.value:,g}", a.origin) for name, a in spec.anchors.items()]
         parts.append(table(("anchor", "score", "origin"), rows, width()))
     options = [
-        (name, _value(parameter.default))
-        for name, parameter in inspect.signature(entry).parameters.items()
-        if parameter.default is not parameter.empty and name != "num_envs"
+        (name, _value(word.default), f"{word.bounds or ''}")
+        for name, word in keywords(entry)[0].items()
+        if word.default is not inspect.Parameter.empty
     ]
     if options:
-        shown = table(("setting", "default"), options, width())
+        shown = table(("setting", "default", "range"), options, width())
         parts.append(f"Settings (--set env.key=value):\n\n{shown}")
     ALGOS.all()
     algos = [a.name for a in ALGOS.specs.values() if _fit(a, spec)]

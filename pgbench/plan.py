@@ -23,9 +23,11 @@ from pgbench.registry import (
     find_algo,
     find_env,
     missing_capabilities,
+    named,
     resolve,
     unknown,
 )
+from pgbench.rules import WHOLE
 
 LOOPS = {
     "onpolicy": "pgbench.loops.onpolicy:OnPolicy",
@@ -86,7 +88,8 @@ class Plan:
     def folder(self, runs: Path) -> Path:
         """`<runs>/<algorithm>/<environment>/<seed>-<hash>`."""
         name = f"{self.seed}-{digest(self.identity)[:8]}"
-        return runs / self.algo.name / self.env.id / name
+        algo, env = named("algorithm", self.algo.name), named("environment", self.env.id)
+        return runs / algo / env / name
 
 
 def make_plan(
@@ -152,6 +155,8 @@ def make_plan(
     config = build(config_class, settings, algo_spec.name)
     steps = amount(algo_spec.budget if budget is None else budget, env_spec.budgets)
     loop = load_loop(algo_spec.loop)
+    if hasattr(loop, "steps_of"):
+        loop.steps_of(config, steps)
     device = choose_device(device)
     files = [word for word in (algo, env) if word.endswith(".py")]
     files += [key for key, _ in origins.named(plain(config), env_kwargs)]
@@ -189,6 +194,26 @@ def _tuning(config: Any) -> dict[str, Any]:
     if config == type(config)():
         return {"class": "paper", "trials": 0}
     return {"class": "free", "trials": None}
+
+
+def shortfall(plan: Plan) -> str:
+    """What to say before a run that will stop short of its budget; empty if it will not.
+
+    Boards take runs that spend `WHOLE` of it (pgbench/rules.py).
+    """
+    loop = load_loop(plan.algo.loop)
+    steps = loop.steps_of(plan.config, plan.budget) if hasattr(loop, "steps_of") else plan.budget
+    if steps >= WHOLE * plan.budget:
+        return ""
+    horizon = plan.config.horizon
+    fits = [
+        n for n in range(horizon, 1, -1) if not plan.budget % n and not n % plan.config.num_envs
+    ]
+    advice = f"--set horizon={fits[0]} spends it all" if fits else "lower --set horizon"
+    return (
+        f"the run will end after {steps:,} of {plan.budget:,} steps, in whole iterations of "
+        f"{horizon:,}; {advice}"
+    )
 
 
 def _word(name: str) -> str:

@@ -11,6 +11,7 @@ import difflib
 import importlib
 import importlib.metadata
 import importlib.util
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ from typing import Any, Generic, TypeVar
 from pgbench.errors import PgbenchError
 
 PLUGIN_GROUP = "pgbench.plugins"
+# Of an algorithm, an environment, a suite, a board: it names files and folders on any system.
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}")
 ORDER = ("smoke", "small", "paper")
 
 
@@ -108,8 +111,9 @@ class Catalogue(Generic[Spec]):
     def add(self, key: Any, spec: Spec) -> None:
         """Register `spec` under `key`.
 
-        Raises: PgbenchError if the key is taken by another origin.
+        Raises: PgbenchError if the key is taken by another origin, or no name (see `named`).
         """
+        named(self.what, key if isinstance(key, str) else key[0])
         old = self.specs.get(key)
         if old is not None:
             name = key if isinstance(key, str) else f"{key[0]} (family {key[1]})"
@@ -244,6 +248,20 @@ def _line_in(error: BaseException, where: str) -> int | None:
             line = trace.tb_lineno
         trace = trace.tb_next
     return line
+
+
+def named(what: str, name: str) -> str:
+    """`name`, if it may name files and folders: the one rule for all names.
+
+    Raises: PgbenchError otherwise; `what` says what it names.
+    """
+    if not isinstance(name, str) or not NAME.fullmatch(name) or name.endswith("."):
+        article = "an" if what[0] in "aeiou" else "a"
+        raise PgbenchError(
+            f"{name!r} cannot name {article} {what}; take at most 64 letters (a-z), digits and "
+            "- _ . +, beginning with a letter or a digit"
+        )
+    return name
 
 
 def unknown(what: str, name: str, known: Iterable[str], see: str) -> PgbenchError:

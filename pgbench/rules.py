@@ -6,13 +6,13 @@ last) is left to `pgbench verify --rerun`.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pgbench.config import digest
 from pgbench.errors import PgbenchError
 from pgbench.record import FAILURES, PLAIN, check
+from pgbench.registry import NAME
 from pgbench.seeding import PURPOSES, eval_seeds, train_seed
 from pgbench.statistics import mean
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 Record = Mapping[str, Any]
 ENDED = ("finished", "failed")
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")  # of an algorithm or a board: it names a file
 WHOLE = 0.9  # of the budget must be spent; on-policy runs end with a whole iteration below it
 
 

@@ -45,8 +45,6 @@ def build(plan: Plan) -> tuple[Algorithm, Any, Loop]:
     """
     torch.set_num_threads(plan.threads)
     num_envs = getattr(plan.config, "num_envs", 1)
-    if num_envs < 1:
-        raise PgbenchError(f"num_envs is at least 1, not {num_envs}")
     env = make(plan.env, num_envs=num_envs, **plan.env_kwargs)
     promised = {name: CAPABILITIES[name] for name in sorted(plan.env.capabilities)}
     check_env(env, plan.env.id, num_envs, {"Resumable": Resumable, **promised})

@@ -60,8 +60,8 @@ class SerialSystem(Solved):
     """
 
     def __init__(
-        self, num_envs: int, *, penalty: Positive = 9.0, lead_time: Count = 4, locations: Locations = 4,
-        mean: Positive = 5.0, std: Positive = 2.0, **options: Any,
+        self, num_envs: int, *, penalty: Positive = 9.0, lead_time: Count = 4,
+        locations: Locations = 4, mean: Positive = 5.0, std: Positive = 2.0, **options: Any,
     ) -> None:  # fmt: skip
         problem = instances.serial(penalty, lead_time, locations, mean, std)
         super().__init__(num_envs, problem, **options)
@@ -110,7 +110,8 @@ class ManyWarehouses(Inventory):
 
     def __init__(
         self, num_envs: int, *, lead_times: Leads = instances.TWO_WAREHOUSES,
-        holding: Prices = (0.3, 0.4), order_cost: Costs = (0.5, 1.5), lead_time: Count = 3, correlation: Share = 0.5, **options: Any,
+        holding: Prices = (0.3, 0.4), order_cost: Costs = (0.5, 1.5), lead_time: Count = 3,
+        correlation: Share = 0.5, **options: Any,
     ) -> None:  # fmt: skip
         problem = instances.warehouses(lead_times, holding, order_cost, lead_time, correlation)
         super().__init__(num_envs, problem, **options)

@@ -14,7 +14,7 @@ from typing import Any
 
 from pgbench.config import amount, canonical
 from pgbench.errors import PgbenchError
-from pgbench.registry import unknown
+from pgbench.registry import named, unknown
 from pgbench.toml import Table, read_table
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]*-v[0-9]+")
@@ -125,7 +125,7 @@ def find_suite(name: str, root: Path) -> Suite:
     """
     if name.endswith(".toml"):
         return read_suite(Path(name))
-    path = root / "suites" / f"{name}.toml"
+    path = root / "suites" / f"{named('suite', name)}.toml"
     if not path.is_file():
         known = [file.stem for file in (root / "suites").glob("*.toml")]
         raise unknown(

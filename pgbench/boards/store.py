@@ -12,7 +12,8 @@ from pgbench.bench.suite import Suite, read_suite
 from pgbench.errors import PgbenchError
 from pgbench.files import write_bytes
 from pgbench.ledger import Entry
-from pgbench.rules import NAME, obey
+from pgbench.registry import named
+from pgbench.rules import obey
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,7 @@ def empty_board(name: str, root: Path) -> Board:
 
     Raises: PgbenchError for a bad name or a broken suite file.
     """
-    if not NAME.fullmatch(name):
-        raise PgbenchError(f"'{name}' cannot name a board; use letters, digits, '-', '_' and '.'")
+    named("board", name)
     path = root / "suites" / f"{name}.toml"
     return Board(name, root, read_suite(path) if path.is_file() else None)
 

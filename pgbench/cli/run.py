@@ -81,7 +81,7 @@ def run(
     """Train, evaluate and record; resumes what was interrupted."""
     from pgbench.config import parse_settings, read_toml, read_tuning
     from pgbench.errors import PgbenchError
-    from pgbench.plan import make_plan
+    from pgbench.plan import make_plan, shortfall
     from pgbench.progress import Progress
     from pgbench.runner import Interrupted, Run
 
@@ -100,6 +100,8 @@ def run(
         )
         for s in ([seed] if seeds is None else range(seeds))
     ]  # fmt: skip
+    if (words := shortfall(plans[0])) and not quiet:
+        typer.echo(f"note: {words}", err=True)
     done = []
     for plan in plans:
         work = Run(plan, runs, Progress(quiet or as_json), save_every)

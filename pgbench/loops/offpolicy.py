@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pgbench.algorithm import Algorithm
 from pgbench.batches import Replay
+from pgbench.errors import PgbenchError
 from pgbench.loops import checks
 from pgbench.loops.base import Episodes, Phase
 from pgbench.policy import Policy
@@ -26,6 +27,7 @@ class OffPolicy:
 
     def __init__(self, algorithm: Algorithm, env: Any, budget: int, seed: int) -> None:
         c = algorithm.config
+        self.steps_of(c, budget)
         self.algorithm, self.env, self.budget = algorithm, env, budget
         self.steps = 0
         d, a = algorithm.setup.box_dims
@@ -36,6 +38,19 @@ class OffPolicy:
         self.act_dim = a
         seeds = [seed + 2 * i for i in range(c.num_envs)]  # steps of two keep the training bit
         self.obs = checks.reset(env, seeds)
+
+    @staticmethod
+    def steps_of(config: Any, budget: int) -> int:
+        """Environment steps of a run with that budget.
+
+        Raises: PgbenchError if it ends before the first update.
+        """
+        if budget <= config.start:
+            raise PgbenchError(
+                f"a budget of {budget} ends before learning begins: the first {config.start} steps "
+                "are random actions; raise --budget or lower --set start"
+            )
+        return budget
 
     def phases(self) -> Iterator[Phase]:
         """Chunks of (act, store, update) until the budget is spent."""

@@ -33,20 +33,9 @@ class OnPolicy:
 
     def __init__(self, algorithm: Algorithm, env: Any, budget: int, seed: int) -> None:
         c = algorithm.config
-        if c.horizon % c.num_envs:
-            raise PgbenchError(
-                f"horizon {c.horizon} is not a multiple of num_envs {c.num_envs}; "
-                "change one with --set"
-            )
         self.horizon = c.horizon
-        if budget < self.horizon:
-            raise PgbenchError(
-                f"a budget of {budget} is below one iteration of {self.horizon} environment steps; "
-                "raise --budget or lower --set horizon"
-            )
+        self.budget = self.steps_of(c, budget)
         self.algorithm, self.env = algorithm, env
-        # Whole iterations only: the budget is never exceeded, and shapes stay static.
-        self.budget = budget - budget % self.horizon
         self.steps = 0
         d = env.single_observation_space.shape[0]
         self.moments = RunningMoments(d, algorithm.device) if c.normalize_obs else None
@@ -58,6 +47,27 @@ class OnPolicy:
         self.raw_obs: Tensor | None = None
         seeds = [seed + 2 * i for i in range(c.num_envs)]  # steps of two keep the training bit
         self.obs = checks.reset(env, seeds)
+
+    @staticmethod
+    def steps_of(config: Any, budget: int) -> int:
+        """Environment steps of a run with that budget: whole iterations below it.
+
+        So the budget is never exceeded, and shapes stay static.
+
+        Raises: PgbenchError if there is none, or if environments cannot share an iteration.
+        """
+        horizon, num_envs = config.horizon, config.num_envs
+        if horizon % num_envs:
+            raise PgbenchError(
+                f"horizon {horizon} is not a multiple of num_envs {num_envs}; change one with --set"
+            )
+        if budget < horizon:
+            raise PgbenchError(
+                f"a budget of {budget} is below one iteration of {horizon} environment steps; "
+                "raise --budget or lower --set horizon"
+            )
+        steps: int = budget - budget % horizon
+        return steps
 
     def phases(self) -> Iterator[Phase]:
         """Alternate collection and update until the budget is spent."""

@@ -21,7 +21,7 @@ RUN = "run --algo ppo --env inverted-pendulum --budget 512 --set horizon=256 --n
         ("run --algo ppo --env hopper --budget -5", "'-5' is no budget"),
         ("run --algo ppo --env hopper --budget 100", "below one iteration of 2048"),
         ("run --algo ppo --env hopper --set num_envs=7", "not a multiple of num_envs 7"),
-        ("run --algo ppo --env hopper --set num_envs=0", "num_envs is at least 1"),
+        ("run --algo ppo --env hopper --set num_envs=0", "num_envs must be at least 1"),
         ("run --algo ppo --env hopper --device tpu", "unknown device 'tpu'"),
         ("run --algo ppo --env hopper --device cuda:99", "has no cuda:99"),
         ("run --algo ppo --env hopper --seed -1", "a seed is a whole number"),

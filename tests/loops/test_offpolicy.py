@@ -8,7 +8,7 @@ from pgbench.runner import build
 
 
 def make_loop(env, **settings):
-    settings = {"start": 10_000, "batch": 8, "buffer": 1000, **settings}
+    settings = {"start": 500, "batch": 8, "buffer": 1000, **settings}
     plan = make_plan(
         "sac", env, budget=600, settings=settings, device="cpu", compile=False, threads=1
     )

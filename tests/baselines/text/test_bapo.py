@@ -309,17 +309,19 @@ def test_nothing_but_weights_is_carried_over(tiny):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"low_min": "0.95"}, "low_min, low_max must be 0 <= low_min <= low_max < 1"),
-        ({"low_max": "1"}, "low_min, low_max must be"),
-        ({"high_min": "0.2"}, "high_min, high_max must be 1 < high_min <= high_max, not 0.2"),
-        ({"high_max": "1.1"}, "high_min, high_max must be"),
+        ({"low_min": "0.95"}, r"low_min \(0.95\) must be at most low_max \(0.9\)"),
+        ({"low_max": "1"}, r"low_max must be in \[0, 1\), not 1"),
+        ({"high_min": "0.2"}, "high_min must be above 1, not 0.2"),
+        ({"high_max": "1.1"}, r"high_min \(1.2\) must be at most high_max \(1.1\)"),
         ({"low_step": "0"}, "low_step must be above 0"),
         ({"high_step": "-1"}, "high_step must be above 0"),
         ({"rho": "1.5"}, r"rho is a share and must be in \[0, 1\], not 1.5"),
-        ({"rho": "-1", "target": "pos-over-neg"}, "rho must be finite and at least 0"),
+        ({"rho": "-1", "target": "pos-over-neg"}, "rho must be at least 0"),
         ({"dual": "1"}, "dual must be above 1"),
         ({"order": "code"}, "'order' takes paper or released, not 'code'"),
         ({"group": "1"}, "group must be at least 2"),
+        ({"mode": "fixed", "rho": "0.5"}, "rho is an option of mode=adaptive"),
+        ({"mode": "fixed", "high_max": "2"}, "high_max is an option of mode=adaptive"),
     ],
 )
 def test_settings_without_meaning_are_refused(settings, message):

@@ -333,11 +333,13 @@ def test_a_run_that_goes_on_elsewhere_is_the_same(tiny, control):
 
 def test_settings_that_make_no_sense():
     for settings, words in (
-        ({"n_init": "0"}, r"n_init must be a share in \(0, 1\] or whole rows, not 0.0"),
+        ({"n_init": "0"}, "n_init must be above 0, not 0.0"),
         ({"n_final": "2.5"}, "n_final must be a share"),
         ({"n_init": "64", "scope": "intra"}, "n_init must be a share of a prompt's rows"),
         ({"k_init": "1.5"}, r"k_init must be in \[0, 1\], not 1.5"),
         ({"k_final": "-0.1"}, "k_final must be in"),
+        ({"schedule": "none", "n_final": "0.5"}, "n_final is an option of schedule=linear"),
+        ({"random_control": "both", "entropy_source": "current"}, "entropy_source is an option"),
         ({"host": "dapo"}, "host"),
         ({"group": "1"}, "group must be at least 2"),
     ):

@@ -356,7 +356,7 @@ def test_settings():
     assert build(Config, {"use_initial_entropy": "false"}, "gtpo").looks_at_start is False
     for settings, words in (
         ({"threshold": "ln3"}, "threshold takes nats, ln2, none or form, not 'ln3'"),
-        ({"threshold": "0"}, "threshold must be above 0 nats, not 0.0"),
+        ({"threshold": "0"}, "threshold must be above 0, not 0.0"),
         ({"gamma": "-1"}, "gamma must be at least 0, not -1.0"),
         ({"w_plus": "-1"}, "w_plus must be at least 0"),
         ({"scale": "0"}, "scale must be above 0"),

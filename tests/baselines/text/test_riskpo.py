@@ -335,7 +335,7 @@ def test_one_response_a_question(tiny):
     [
         ({"bundle": "0"}, "bundle must be at least 1, not 0"),
         ({"level_low": "0.8"}, r"level_low \(0.8\) must be below level_high \(0.8\)"),
-        ({"level_high": "1.2"}, "both in"),
+        ({"level_high": "1.2"}, r"level_high must be in \(0, 1\], not 1.2"),
         ({"omega": "-1"}, "omega must be at least 0, not -1"),
         ({"eta": "0"}, r"eta must be in \(0, 1\], not 0"),
         ({"credit": "std"}, "credit is an option of form=released"),

@@ -222,7 +222,7 @@ def add(folder: Path, sources: Sequence[Path], rule: Check | None = None) -> Add
     Runs that are there already are skipped; unfinished and damaged ones, and old ones that
     `--fresh` set aside, are left out and named.
 
-    Raises: PgbenchError for a damaged file of the board, a second run of the same seed, a broken rule.
+    Raises: PgbenchError for a damaged file of the board, a second run of a seed, a broken rule.
     """
     new, left_out = collect(sources)
     return add_entries(folder, new, rule, left_out)

@@ -14,7 +14,6 @@ import functools
 import hashlib
 import importlib.util
 import inspect
-import sys
 import sysconfig
 from collections.abc import Iterator, Mapping
 from pathlib import Path

@@ -20,18 +20,28 @@ _HASHES = re.compile(r"####[ \t]*([^\n]+)")
 _PHRASE = re.compile(
     r"\banswer\b(?:[ \t]+(?:to|of|for|here)\b[^.\n:=]{0,80}?)?[ \t*]*+"
     r"(?::|=|\b(?:is|are|equals|will be|would be|must be)\b)[\s:=*]*+(?:is\b[ \t:]*+)?(?!not\b)"
-    r"|(?:答案|答え|答)(?:应该|應該)?(?:是|为|為|は|等于)?[ \t]*(?:[:：=][ \t]*|(?<=[是为為は于]))(?!不)"
+    r"|(?:答案|答え|答)(?:应该|應該)?(?:是|为|為|は|等于)?[ \t]*"
+    r"(?:[:：=][ \t]*|(?<=[是为為は于]))(?!不)"
     r"|\b(?:respuesta(?: final)? es|réponse(?: finale)? est|antwort (?:ist|lautet)"
-    r"|resposta é|risposta è|ответ(?:\s*[:—-]|\s+равен))(?:\s*:)?\s*(?!n(?:icht|o|ão|on)\b|pas\b|не\b)",
+    r"|resposta é|risposta è|ответ(?:\s*[:—-]|\s+равен))(?:\s*:)?\s*"
+    r"(?!n(?:icht|o|ão|on)\b|pas\b|не\b)",
     re.I,
 )
 _DISPLAY = re.compile(r"(?:\\\[|\$\$)(.*?)(?:\\\]|\$\$)", re.S)
-_LENGTH = re.compile(r"(?:\.(?=\s|$)|。|[，,]?(?:因为|因為|所以)|(?<=\s)(?:because|since|which|where|so|as)\s|[!?](?=\s*$))")
+_LENGTH = re.compile(
+    r"(?:\.(?=\s|$)|。|[，,]?(?:因为|因為|所以)|"
+    r"(?<=\s)(?:because|since|which|where|so|as)\s|[!?](?=\s*$))"
+)
 # Words after which a number is not what a text concludes.
 _DENIED = re.compile(
     r"\b(?:not|never|neither|nor|cannot|isn|wasn|aren|wrong|incorrect|false|except|unlike|than)\b"
     r"|n['’]t\b|\binstead of\b|\bfar from\b|\banything but\b|\bruled? out\b|\\neq?(?![A-Za-z])"
     r"|≠|!=|不|错|错误|\bне\b|\bnicht\b",
+    re.I,
+)
+_TAKEN_BACK = re.compile(
+    r"[.!?。\s]*(?:no\b|wrong|(?:but )?(?:this|that|it|which)(?: is| was|['’]s) "
+    r"(?:not|wrong|incorrect|false))",
     re.I,
 )
 _CLAIM = re.compile(r"\b(?:is|are|it's|equals|be|but)\b|=", re.I)
@@ -138,11 +148,10 @@ def _bare(said: str) -> str:
 
 def _last_number(text: str) -> list[str]:
     """The last number of a text, unless the words around it deny it: `it isn't 42`."""
-    last = None
-    for last in _NUMBER.finditer(text):
-        pass
-    if last is None:
+    found = list(_NUMBER.finditer(text))
+    if not found:
         return []
+    last = found[-1]
     starts = [end.end() for end in _ENDS.finditer(text, 0, last.start())]
     stop = _ENDS.search(text, last.end())
     start, end = starts[-1] if starts else 0, stop.start() if stop else len(text)
@@ -153,7 +162,7 @@ def _last_number(text: str) -> list[str]:
         clause = left[-1] + text[last.start() : end]
         if _DENIED.search(clause) or len(left) < 2 or not _CLAIM.search(left[-1]):
             return []
-    return [last[0]]
+    return [] if _TAKEN_BACK.match(text, end) else [last[0]]
 
 
 def _prose(text: str) -> bool:

@@ -193,9 +193,8 @@ def _parts(text: str) -> Node | None:
     parts, found = split(text, (r"\cup",))
     if found:
         return Node("union", text, _items(parts))
-    if r"\setminus" in text or r"\ne" in text:
-        if without := _without(text):
-            return without
+    if (r"\setminus" in text or r"\ne" in text) and (without := _without(text)):
+        return without
     spelled = _commas(text)
     if spelled != text and not _WORD.match(text):
         found_words = set(re.findall(r"(?<![A-Za-z])(?:and|or)(?![A-Za-z])", text))
@@ -240,10 +239,9 @@ def _without(text: str) -> Node | None:
     points = [_read(clean(one)) for one in listed]
     ends = list(whole.items)
     sizes = [end.number.value if end.number else None for end in (ends[0], *points, ends[1])]
-    known = [size for size in sizes if size is not None]
     if len(points) > 1 and not all(point.number for point in points):
         return None  # their order takes algebra
-    if len(known) < 2 and len(points) > 1 or known[1:] and not _inside(sizes):
+    if not _inside(sizes):
         return None
     points.sort(key=lambda point: point.number.value if point.number else 0)
     marks = [whole.brackets[0], *["("] * len(points)]
@@ -261,7 +259,7 @@ def _inside(sizes: list[Fraction | None]) -> bool:
     low, *points, high = sizes
     known = [point for point in points if point is not None]
     return (
-        len(set(known)) == len(points)
+        len(set(known)) == len(known)
         and (low is None or all(point > low for point in known))
         and (high is None or all(point < high for point in known))
     )

@@ -30,13 +30,14 @@ _ROOT = re.compile(r"√\s*(?:\(([^()]*)\)|(\d+|[a-z]))")
 
 # Commands that change only how a formula looks.
 _DROPPED = re.compile(
-    r"\\(?:left|right|mleft|mright|bigl|bigr|Bigl|Bigr|biggl|biggr|big|Big|bigg|Bigg|displaystyle"
+    r"\\(?:left|right|middle|mleft|mright|bigl|bigr|Bigl|Bigr|biggl|biggr|big|Big|bigg|Bigg|displaystyle"
     r"|textstyle|limits|nolimits)(?![A-Za-z])\.?|\\!"
 )
 _SPACE = re.compile(r"(?<!\\)\\(?:[,;: ]|(?:quad|qquad|thinspace|enspace)(?![A-Za-z]))|~")
 _COMMANDS = {
     "dfrac": r"\frac", "tfrac": r"\frac", "cfrac": r"\frac", "dbinom": r"\binom",
-    "tbinom": r"\binom", "smallsetminus": r"\setminus ", "backslash": r"\setminus ", "leq": r"\le ", "geq": r"\ge ",
+    "tbinom": r"\binom", "smallsetminus": r"\setminus ", "backslash": r"\setminus ",
+    "leq": r"\le ", "geq": r"\ge ",
     "leqslant": r"\le ", "geqslant": r"\ge ", "lt": "<", "gt": ">", "neq": r"\ne ",
     "lbrace": r"\{", "rbrace": r"\}", "lbrack": "[", "rbrack": "]", "langle": "(", "rangle": ")",
     "degree": r"^\circ ", "lvert": "|", "rvert": "|", "vert": "|", "ast": "*",
@@ -46,6 +47,7 @@ _COMMANDS = {
 _COMMAND = re.compile(
     r"\\(" + "|".join(sorted(_COMMANDS, key=len, reverse=True)) + r")(?![A-Za-z])"
 )
+_REALS_BUT = re.compile(r"(\\mathbb\s*\{?R\}?)\s*-\s*\\\{")
 _WORDS = re.compile(r"\\(?:text|mbox|textrm|textnormal|mathrm|rm)\s*\{([^{}]*)\}")
 _STYLED = re.compile(
     r"\\(?:textbf|textit|mathbf|mathit|boldsymbol|bm|mathsf|boxed|emph)\s*"
@@ -55,7 +57,8 @@ _BOXED = re.compile(r"^\\boxed\s*\{(.*)\}$", re.S)
 _PLAIN_ROOT = re.compile(r"(?<![\\A-Za-z])sqrt\s*(?:\(([^()]*)\)|(\{)|(\d+))")
 _EXPONENT = re.compile(r"\^\s*(?:\(([^()]*)\)|(-\d+))")
 _LEADING = re.compile(
-    r"^(?:is|are|be|equals?(?: to)?|exactly|simply|just|only|either|the|an?(?= [a-z]{3}))\s+"
+    r"^(?:\\approx(?![A-Za-z])\s*"
+    r"|(?:is|are|be|equals?(?: to)?|exactly|simply|just|only|either|the|an?(?= [a-z]{3}))\s+)"
 )
 _DELIMITERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), ("**", "**"), ("`", "`"))
 _PLAIN = re.compile(r"-?[0-9]+")
@@ -124,6 +127,7 @@ def clean(text: str) -> str:
         text = _DROPPED.sub("", text)
         text = _SPACE.sub(" ", text)
         text = _COMMAND.sub(lambda m: _COMMANDS[m[1]], text)
+        text = _REALS_BUT.sub(r"\1\\setminus \\{", text.replace(r"\textsuperscript", "^"))
         text = tex.operators(text)
         for _ in range(4):
             inner = _BOXED.sub(r"\1", text) if text.startswith(r"\boxed") else text

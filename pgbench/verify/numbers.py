@@ -71,7 +71,8 @@ _KNOWN = {
 # Units and counters that other scripts write without a space.
 _FOREIGN = {
     "元": "yuan", "块": "yuan", "美元": "$", "欧元": "euro", "米": "m", "千米": "km", "公里": "km",
-    "厘米": "cm", "毫米": "mm", "千克": "kg", "公斤": "kg", "克": "g", "小时": "hour", "分钟": "minute",
+    "厘米": "cm", "毫米": "mm", "千克": "kg", "公斤": "kg", "克": "g", "小时": "hour",
+    "分钟": "minute",
     "秒": "second", "天": "day", "日": "day", "周": "week", "月": "month", "年": "year", "升": "l",
     "毫升": "ml", "度": "degree", "円": "yen", "원": "won", "км": "km", "м": "m", "см": "cm",
     "мм": "mm", "кг": "kg", "г": "g", "л": "l", "平方米": "m^2", "平方厘米": "cm^2",
@@ -90,7 +91,9 @@ _NOT_UNITS = frozenset(
     wrong incorrect false isn aren doesn cannot never neither
     тысяча тысяч тысячи миллион миллиона миллионов млн тыс половина не или и millón""".split()
 )
-_ORDINAL = re.compile(r"(?: ?\^ ?\{ ?(?:st|nd|rd|th) ?\}|-?(?:st|nd|rd|th))(?![A-Za-z]) ?(?P<noun>.*)")
+_ORDINAL = re.compile(
+    r"(?: ?\^ ?\{ ?(?:st|nd|rd|th) ?\}| ?\^? ?-?(?:st|nd|rd|th))(?![A-Za-z]) ?(?P<noun>.*)"
+)
 _UNIT = re.compile(
     r"(?P<circ>\^\s*\\circ(?: ?[CF])?)|(?P<percent>%)"
     r"|(?P<words>[^\W\d_]+\.?(?:[ -][^\W\d_]+\.?| ?/ ?[^\W\d_]+){0,5})"

@@ -239,7 +239,8 @@ def rounding(exact: str, written: str) -> bool:
 def _folded(text: str) -> str:
     """An expression without primes and without capital letters (but in commands)."""
     text = re.sub(r"'|\^\s*\{?\s*\\prime\s*\}?", "", text)
-    return re.sub(r"\\[A-Za-z]+|[A-Z]", lambda m: m[0] if len(m[0]) > 1 else m[0].lower(), text)
+    letter = r"\\operatorname\{[A-Za-z]+\}|\\[A-Za-z]+|[A-Z]"
+    return re.sub(letter, lambda m: m[0] if len(m[0]) > 1 else m[0].lower(), text)
 
 
 def judge(gold: str, answer: str, lenient: bool) -> tuple[bool, str]:

@@ -96,7 +96,9 @@ def _group(tokens: list[str], at: int, depth: int) -> tuple[str, int]:
 
 _ACCENTS = {"'": "\u0301", "`": "\u0300", '"': "\u0308", "^": "\u0302", "~": "\u0303",
             "c": "\u0327", "v": "\u030c", "H": "\u030b"}  # fmt: skip
-_ACCENT = re.compile(r"\\(?:(['`\"^~])\s*(?:\{\s*([A-Za-z])\s*\}|([A-Za-z]))|([cvH])\{([A-Za-z])\})")
+_ACCENT = re.compile(
+    r"\\(?:(['`\"^~])\s*(?:\{\s*([A-Za-z])\s*\}|([A-Za-z]))|([cvH])\{([A-Za-z])\})"
+)
 _LIGATURES = re.compile(r"\\(ss|oe|OE|ae|AE|aa|AA|o|O|l|L)(?![A-Za-z])(?:\{\}|\s)?")
 _LETTERS = {"ss": "ß", "oe": "œ", "OE": "Œ", "ae": "æ", "AE": "Æ", "aa": "å", "AA": "Å",
             "o": "ø", "O": "Ø", "l": "ł", "L": "Ł"}  # fmt: skip
@@ -137,7 +139,9 @@ _KNOWN = (
 ).split()
 _KNOWN_SET = frozenset(_KNOWN)
 _OPERATOR = re.compile(r"\\operatorname\*?\s*\{\s*([A-Za-z]+)\s*\}")
-_CALLED = re.compile(r"\\(?:mathrm|text|textrm|rm|mathsf|mathit)\s*\{\s*([A-Za-z]{2,})\s*\}(?=\s*\()")
+_CALLED = re.compile(
+    r"\\(?:mathrm|text|textrm|rm|mathsf|mathit)\s*\{\s*([A-Za-z]{2,})\s*\}(?=\s*\()"
+)
 _PLAIN_CALL = re.compile(
     r"(?<![\\A-Za-z])(arcsin|arccos|arctan|sinh|cosh|tanh|sin|cos|tan|cot|csc|sec|ln|log|exp)"
     r"(?=\s*[(_]|\s*\\(?:frac|pi|theta|alpha|sqrt)|\s*\d)"

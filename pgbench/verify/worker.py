@@ -105,14 +105,14 @@ def _serve(answers: int, deadline: float) -> NoReturn:
 
 
 def _line() -> bytes:
-    """One line of standard input, and no byte more: the next process reads on from there."""
+    """The last line that waits at standard input: a request before it was given up."""
     line = b""
     while not line.endswith(b"\n"):
-        part = os.read(0, 65536)  # one request at a time is on its way
+        part = os.read(0, 65536)
         if not part:
             return b""
         line += part
-    return line
+    return line.splitlines()[-1]
 
 
 if __name__ == "__main__":

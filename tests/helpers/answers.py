@@ -4,12 +4,19 @@ import tomllib
 from pathlib import Path
 
 GROUPS = tomllib.loads((Path(__file__).parents[1] / "verify" / "answers.toml").read_text())["group"]
-PAIRS = [
-    (gold, answer, kind, group["why"])
-    for group in GROUPS
-    for kind in ("yes", "no", "lenient")
-    for gold, answer in group.get(kind, [])
-]
+
+
+def _pairs(bare):
+    return [
+        (gold, answer, kind, group["why"])
+        for group in GROUPS
+        for kind in ("yes", "no", "lenient")
+        for gold, answer in group.get(kind, [])
+        if group.get("bare", False) == bare
+    ]
+
+
+PAIRS, COMPLETIONS = _pairs(False), _pairs(True)
 # Load on the machine must not decide a test about verdicts.
 PATIENT = 30.0
 

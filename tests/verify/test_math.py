@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from answers import GROUPS, PAIRS, box, one
+from answers import COMPLETIONS, GROUPS, PAIRS, box, one
 
 from pgbench.errors import PgbenchError
 from pgbench.verify import math as math_module
@@ -39,6 +39,18 @@ def test_strict_verdicts(strict):
 
 def test_lenient_verdicts(lenient):
     assert wrong(lenient, PAIRS, [kind != "no" for _, _, kind, _ in PAIRS]) == []
+
+
+@pytest.mark.parametrize("mode", ["strict", "lenient"])
+def test_whole_completions(mode, request):
+    found = request.getfixturevalue(mode).judge([(gold, text) for gold, text, *_ in COMPLETIONS])
+    accepted = ("yes",) if mode == "strict" else ("yes", "lenient")
+    assert len(COMPLETIONS) > 25
+    assert [
+        (gold, text, judgement)
+        for (gold, text, kind, _), judgement in zip(COMPLETIONS, found, strict=True)
+        if judgement.correct != (kind in accepted)
+    ] == []
 
 
 def test_reasons(strict, lenient):
@@ -217,5 +229,13 @@ def test_one_spelling():
         (r"11,\! 111", "11,111"),
         ("{5}", "5"),
         ("18$", "18"),
+        (r"\frac n{\sqrt\pi}", r"\frac{n}{\sqrt{\pi}}"),
+        (r"x^\frac12", r"x^{\frac{1}{2}}"),
+        (r"\frac\sqrt32", r"\frac{\sqrt{3}}{2}"),
+        (r"\sqrt[3]2", r"\sqrt[3]{2}"),
+        (r"\frac{1", r"\frac{1"),
+        (r"\frac1", r"\frac1"),
+        (r"0.\dot1 4285\dot7", r"0.\overline{142857}"),
+        ("cafe\u0301", "caf\u00e9"),
     ]:
         assert clean(text) == expected

@@ -14,6 +14,7 @@ from answers import PAIRS, PATIENT, box, one
 
 from pgbench.errors import PgbenchError
 from pgbench.verify import math as math_module
+from pgbench.verify import pool
 from pgbench.verify.forms import read
 from pgbench.verify.math import MathVerifier
 
@@ -35,11 +36,7 @@ HOSTILE = [
 def hostile(verifier, gold, answers):
     assert one(verifier, r"\sqrt{8}", r"2\sqrt{2}").correct  # workers are up
     for answer in answers:
-        began = time.monotonic()
         assert not one(verifier, gold, answer).correct
-        took = time.monotonic() - began
-        # After a kill the next process may still be starting; that is no overrun of the job.
-        assert took < verifier.deadline + 1.0 + 2.0 * (verifier.killed > 0), answer[:60]
     assert verifier.killed == verifier.counts["timeout"]
 
 
@@ -61,18 +58,66 @@ def test_all_hostile_answers(gold, mode):
         hostile(verifier, gold, HOSTILE)
 
 
+def copies(verifier):
+    """Process ids of the copies that serve, one for each worker."""
+    out = []
+    for worker in verifier._pool.workers:
+        pid = worker.process.pid
+        until = time.monotonic() + PATIENT
+        while not (found := Path(f"/proc/{pid}/task/{pid}/children").read_text().split()):
+            assert time.monotonic() < until  # between two copies there is none
+        out += map(int, found)
+    return out
+
+
 @pytest.mark.slow
 def test_no_overrun_is_left_running():
-    deadline = 0.3
     sums = [("x", box(rf"\sum_{{k=1}}^{{{n}0000000}} \sqrt{{k}}")) for n in range(1, 5)]
-    with MathVerifier(workers=2, deadline=deadline) as verifier:
+    with MathVerifier(workers=2, deadline=0.3) as verifier:
         assert one(verifier, "x+1", "1+x").correct
-        began = time.monotonic()
         found = verifier.judge(sums)
-        starts = 2 * 2.0  # each worker may have to start once more before its second job
-        assert time.monotonic() - began < 2 * (deadline + 1.0) + starts
         assert [judgement.how for judgement in found] == ["timeout"] * 4
         assert verifier.killed == 4
+        assert len(copies(verifier)) == 2
+
+
+def test_a_timeout_is_not_remembered():
+    slow = ("x", box(r"\sum_{k=1}^{20000000} \sqrt{k}"))
+    with MathVerifier(workers=1, deadline=0.3) as verifier:
+        for times in (1, 2):
+            assert verifier.judge([slow, slow])[0].how == "timeout"
+            assert verifier.counts["algebra"] == times and verifier.killed == times
+        assert verifier.counts["cached"] == 0
+
+
+@pytest.mark.slow
+def test_verdicts_do_not_depend_on_the_load():
+    """The deadline is processor time: beside busy loops each pair takes many times as long."""
+    pairs = [(gold, box(answer)) for gold, answer, *_ in PAIRS][::5]
+    pairs += [("x", box(r"\sum_{k=1}^{20000000} \sqrt{k}"))]
+    with MathVerifier(workers=2) as verifier:
+        idle = verifier.judge(pairs)
+    busy = [
+        subprocess.Popen([sys.executable, "-c", "while True: pass"])
+        for _ in range(4 * (os.cpu_count() or 1))
+    ]
+    try:
+        with MathVerifier(workers=2) as verifier:
+            assert verifier.judge(pairs) == idle
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+    assert [judgement.how for judgement in idle].count("timeout") == 1
+
+
+def test_a_worker_that_gets_no_time_is_given_up(monkeypatch):
+    monkeypatch.setattr(pool, "WALL", 0.5)
+    with MathVerifier(workers=1, deadline=0.02) as verifier:
+        verifier.judge([("x", box(r"\sum_{k=1}^{20000000} \sqrt{k}"))])  # it is up
+        os.kill(copies(verifier)[0], signal.SIGSTOP)
+        worker = verifier._pool.workers[0]
+        assert worker._attempt({"gold": "x"}) is pool.DIED and worker.process is None
 
 
 def test_megabytes_cost_little(strict):
@@ -83,11 +128,11 @@ def test_megabytes_cost_little(strict):
         "<answer>" * 125_000, "1," * 500_000, " " * million, "\n" * million, "<think>" * 140_000,
         r"\boxed{1} x \boxed{2} y " * 40_000,
     ]  # fmt: skip
-    began = time.monotonic()
+    began = time.process_time()
     found = strict.judge([("5", text) for text in texts])
     assert not any(judgement.correct for judgement in found)
     assert strict.judge([("1" * million, box("5"))])[0].how == "gold unreadable"
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 20
 
 
 def test_no_answer_of_a_thousand_characters_is_slow_to_read():
@@ -112,18 +157,23 @@ def test_a_killed_worker_is_replaced_and_really_gone():
         assert verifier._pool.workers == []  # none before one is needed
         assert one(verifier, "5", "5").how == "number" and verifier._pool.workers == []
         assert one(verifier, "x+1", "1+x").correct
-        first = verifier._pool.workers[0].process.pid
+        parent, (first,) = verifier._pool.workers[0].process.pid, copies(verifier)
         judgement = one(verifier, "x+1", r"\sum_{k=1}^{20000000} \sqrt{k}")
         assert (judgement.correct, judgement.how) == (False, "timeout")
         with pytest.raises(ProcessLookupError):
             os.kill(first, 0)
         assert one(verifier, "x+2", "2+x").correct
-        second = verifier._pool.workers[0].process.pid
+        (second,) = copies(verifier)
+        # The libraries are not loaded again.
         assert second != first and verifier.killed == 1
-        # Killed from outside between two jobs: the next one does not notice.
-        os.kill(second, signal.SIGKILL)
-        assert one(verifier, "x+3", "3+x").correct
+        assert verifier._pool.workers[0].process.pid == parent
+        # Killed from outside between two jobs, the copy or all: the next one does not notice.
+        for victim in (second, parent):
+            os.kill(victim, signal.SIGKILL)
+            for n in range(3, 6):
+                assert one(verifier, f"x+{n}+{victim}", f"{victim + n}+x").correct
         last = verifier._pool.workers[0].process.pid
+        assert last != parent
     with pytest.raises(ProcessLookupError):
         os.kill(last, 0)
     with pytest.raises(PgbenchError, match="closed"):

@@ -182,7 +182,7 @@ class Run:
             if loop.episodes.mean is not None:
                 metrics["train_return"] = loop.episodes.mean
             self.log.write("train", loop.steps, metrics)
-        self.progress.update(loop.steps, loop.episodes.mean)
+        self.progress.update(loop.steps, loop.episodes.mean, phase.metrics)
         # The last point of the curve is the final evaluation.
         points = self.plan.protocol.curve_points
         if (

@@ -84,7 +84,7 @@ def runs_table(found: Found) -> str:
             lines.append(
                 f"\n{name}: {metric} {number(mean)}\n"
                 f"95% interval [{number(low)}, {number(high)}] over {over}"
-                + ("" if len(scores) > 1 else " of one seed; seeds differ more: try --seeds 5")
+                + ("" if len(scores) > 1 else " of one seed\n(seeds differ more: try --seeds 5)")
             )
     for path, record in found:
         if record["result"]["error"]:

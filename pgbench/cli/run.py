@@ -153,18 +153,38 @@ def show(
     folder: Annotated[Path, typer.Argument(help="A run folder, or a folder of runs.")] = Path(
         "runs"
     ),
+    completions: Annotated[
+        int | None,
+        typer.Option(help="Show so many responses of a language model, right and wrong.", min=1),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
 ) -> None:
     """Show one run in full, or a line for each in a folder."""
     from pgbench.record import read_run
     from pgbench.report import find_runs, is_run, run_page, runs_table
 
+    if completions is not None:
+        typer.echo(_completions(folder, completions))
+        return
     if not folder.is_dir() or is_run(folder):
         record = read_run(folder)
         typer.echo(json.dumps(record, indent=1) if as_json else run_page(folder, record))
         return
     found = [(path, read_run(path)) for path in find_runs(folder)]
     typer.echo(json.dumps([r for _, r in found], indent=1) if as_json else runs_table(found))
+
+
+def _completions(folder: Path, count: int) -> str:
+    from pgbench.api import load
+    from pgbench.errors import PgbenchError
+
+    loaded = load(folder)
+    policy = loaded.policy
+    if not hasattr(policy, "answer"):
+        raise PgbenchError(f"--completions is for language models; {folder} holds none")
+    from pgbench.lm.evaluation import completions
+
+    return completions(policy, loaded.env, count)
 
 
 def evaluate(

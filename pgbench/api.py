@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,16 @@ class Result:
     record: Mapping[str, Any]
     anyway: bool = False  # load the policy even if what the run was made from has changed
     _policy: list[Policy] = field(default_factory=list, repr=False)
+
+    def __repr__(self) -> str:
+        """One line: the record is long, and `result.record` shows it."""
+        algo, env = self.record["algorithm"]["name"], self.record["environment"]
+        score = self.record["result"]["score"]
+        found = "" if score is None else f", {env['metric']['name']} {score:,.4g}"
+        return (
+            f"<Result of {algo} on {env['id']}, seed {self.record['protocol']['seed']}: "
+            f"{self.record['status']}{found}; {self.folder}>"
+        )
 
     @property
     def score(self) -> float:
@@ -165,11 +176,12 @@ def run(
     threads: int | None = None,
     runs: str | Path = "runs",
     fresh: bool = False,
-    quiet: bool = True,
+    quiet: bool | None = None,
 ) -> Result:
     """Train `algo` on `env`, evaluate, record; continues or returns a run that exists already.
 
-    Arguments are those of `pgbench run`; `settings` are config keys (and `env.<keyword>`).
+    Arguments are those of `pgbench run`; `settings` are config keys (and `env.<keyword>`); `quiet`
+    shows no progress (default: only a notebook does, as lines of text).
 
     Raises: PgbenchError for bad input.
     """
@@ -180,6 +192,7 @@ def run(
         algo, env, seed=seed, budget=budget, settings=settings, protocol=protocol, device=device,
         compile=compile, threads=threads,
     )  # fmt: skip
-    work = Run(plan, Path(runs), Progress(quiet))
+    silent = "ipykernel" not in sys.modules if quiet is None else quiet
+    work = Run(plan, Path(runs), Progress(silent))
     record = work.go(fresh)
     return Result(work.folder, record)

@@ -40,10 +40,10 @@ def algo_page(spec: AlgoSpec, word: str) -> str:
         "source": spec.origin if word.endswith(".py") else inspect.getsourcefile(cls) or "",
     }
     ENVS.all()
-    fits = [e for e in ENVS.specs.values() if _fit(spec, e)]
+    fits = [e for e in ENVS.specs.values() if _fit(spec, e) and not e.needs]
     parts = [
         _title(spec.name, spec.summary),
-        fitted(doc, width()),
+        doc,  # as it is: an equation that is broken elsewhere is another one to the eye
         _facts(facts),
         _settings(cls.Config),
     ]
@@ -123,7 +123,7 @@ def env_page(spec: EnvSpec, word: str) -> str:
         "pip extra": spec.extra or "",
         "source": spec.origin if word.endswith(".py") else inspect.getsourcefile(entry) or "",
     }
-    parts = [_title(spec.id, spec.summary), fitted(doc, width()), _facts(facts)]
+    parts = [_title(spec.id, spec.summary), doc, _facts(facts)]
     if spec.anchors:
         rows = [(name, f"{a.value:,g}", a.origin) for name, a in spec.anchors.items()]
         parts.append(table(("anchor", "score", "origin"), rows, width()))
@@ -137,8 +137,11 @@ def env_page(spec: EnvSpec, word: str) -> str:
         parts.append(f"Settings (--set env.key=value):\n\n{shown}")
     ALGOS.all()
     algos = [a.name for a in ALGOS.specs.values() if _fit(a, spec)]
-    if algos:
+    need = spec.needs.partition(" ")[0]
+    if algos and not need:
         parts.append(f"Run on it:\n  pgbench run --algo {algos[0]} --env {word}")
+    elif algos:
+        parts.append(f"Run on it:\n  pgbench run --algo {algos[0]} --env {word} --set {need}")
     return "\n\n".join(parts)
 
 

@@ -210,7 +210,7 @@ class Run:
             if loop.episodes.mean is not None:
                 metrics["train_return"] = loop.episodes.mean
             self.log.write("train", loop.steps, metrics)
-        self.progress.update(loop.steps, loop.episodes.mean)
+        self.progress.update(loop.steps, loop.episodes.mean, phase.metrics)
         self._evaluate_if_due()
         if self.stop:
             raise Interrupted

@@ -1,4 +1,4 @@
-"""`pgbench new algo`: one file that runs as it is, to be changed into a new algorithm."""
+"""`pgbench new`: a file that runs as it is, to be changed into one's own algorithm or suite."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pgbench.errors import PgbenchError
 from pgbench.files import write_bytes
+from pgbench.registry import ALGOS, find_env
 
 ALGORITHM = '''\
 """@NAME@: one line on what it is (authors, year, arXiv id).
@@ -144,7 +145,7 @@ pgbench.register_algo(
 def new_algorithm(name: str, folder: Path) -> Path:
     """Write `<name>.py` into `folder`; `name` may have dashes, the file gets underscores.
 
-    Raises: PgbenchError if the name is no identifier, or the file exists.
+    Raises: PgbenchError if the name is no identifier or taken, or the file exists.
     """
     stem = name.replace("-", "_")
     if (
@@ -156,6 +157,11 @@ def new_algorithm(name: str, folder: Path) -> Path:
             f"'{name}' cannot name an algorithm; use small letters, digits and dashes, "
             "beginning with a letter, for example my-algo"
         )
+    if any(spec.name == name for spec in ALGOS.all()):
+        raise PgbenchError(
+            f"'{name}' is the name of an algorithm already (`pgbench explain {name}`); take "
+            f"another, for example my-{name}"
+        )
     path = folder / f"{stem}.py"
     if path.exists():
         raise PgbenchError(f"{path} exists already and is left as it is; take another name")
@@ -163,3 +169,92 @@ def new_algorithm(name: str, folder: Path) -> Path:
     text = ALGORITHM.replace("@NAME@", name).replace("@CLASS@", class_name)
     write_bytes(path, text.replace("@FILE@", path.name).encode())
     return path
+
+
+SUITE = """\
+# A suite is the whole definition of a board; docs/leaderboards.md has the rules. Change what you
+# like, but nothing once runs are recorded: then it is another suite, @STEM@-v2.
+#   pgbench bench @NAME@ --dry-run     what it will run
+#   pgbench bench @NAME@               runs it, and writes leaderboards/@NAME@.html
+name = "@NAME@"                           # the file's name; words and a version
+title = "@TITLE@"
+about = "What is compared here, and why."
+rules = 1
+limit = 3600                              # seconds that a run may take; over it, it has failed
+protocol = { episodes = 20, curve_points = 10, curve_episodes = 4 }
+
+# One table an environment. The fingerprint of yours, with its keywords if it has some:
+#   pgbench new suite @STEM@-two --env hopper --env pendulum
+@ENVS@
+[[track]]                                 # one table of the board; there may be several
+name = "short"
+title = "@BUDGET@ @UNIT@"
+budget = @BUDGET@                         # whole iterations of every entry (horizon, below)
+seeds = 3
+environments = [@IDS@]
+entry = [
+    # A setting that differs needs a label; "./mine.py" is an algorithm, too.
+    { algo = "ppo", set = { horizon = 512 } },
+    { algo = "ppo", label = "ppo, slow", set = { horizon = 512, lr = 1e-4 } },
+]
+"""
+ENVIRONMENT = """\
+[environments.@ID@]
+version = "@VERSION@"
+golden = "@GOLDEN@"
+floor = @FLOOR@                           # 0 of the normalised score, and what a failed run scores
+floor_origin = "@FLOOR_ORIGIN@"
+reference = @REFERENCE@                   # 1 of the normalised score
+reference_origin = "@REFERENCE_ORIGIN@"
+"""
+
+
+def new_suite(name: str, root: Path, envs: list[str]) -> Path:
+    """Write `<root>/suites/<name>.toml` with the fingerprints of the control environments `envs`.
+
+    Raises: PgbenchError if the name or an environment does not do, or the file exists.
+    """
+    from pgbench.bench.suite import NAME, read_suite
+    from pgbench.fingerprint import golden
+
+    name = name if NAME.fullmatch(name) else f"{name}-v1"
+    if not NAME.fullmatch(name):
+        raise PgbenchError(
+            f"'{name}' cannot name a suite; use small letters, digits and dashes, for example "
+            "my-suite-v1"
+        )
+    path = root / "suites" / f"{name}.toml"
+    if path.exists():
+        raise PgbenchError(f"{path} exists already and is left as it is; take another name")
+    budget, tables, specs = 10_240, [], [find_env(env) for env in envs]
+    for spec in specs:
+        if spec.family != "control":
+            raise PgbenchError(
+                f"{spec.id} is of family {spec.family}; this writes suites of control environments "
+                "(leaderboards/suites has the others to copy from)"
+            )
+        anchors = {key: spec.anchors.get(key) for key in ("random", "reference")}
+        low, high = anchors["random"], anchors["reference"]
+        values = {
+            "ID": spec.id, "VERSION": spec.name, "GOLDEN": golden(spec),
+            "FLOOR": f"{low.value if low else 0.0}",
+            "FLOOR_ORIGIN": low.origin if low else "to be measured: a random policy's score",
+            "REFERENCE": f"{high.value if high else 1000.0}",
+            "REFERENCE_ORIGIN": high.origin if high else "to be found: the score to be reached",
+        }  # fmt: skip
+        tables.append(_filled(ENVIRONMENT, values))
+    stem = name.rpartition("-v")[0]
+    text = _filled(SUITE, {
+        "NAME": name, "STEM": stem, "TITLE": stem.replace("-", " ").capitalize(),
+        "ENVS": "\n".join(tables), "BUDGET": f"{budget:_}", "UNIT": specs[0].budget_unit,
+        "IDS": ", ".join(f'"{spec.id}"' for spec in specs),
+    })  # fmt: skip
+    write_bytes(path, text.encode())
+    read_suite(path)
+    return path
+
+
+def _filled(text: str, values: dict[str, str]) -> str:
+    for key, value in values.items():
+        text = text.replace(f"@{key}@", value)
+    return text

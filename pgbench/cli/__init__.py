@@ -1,5 +1,7 @@
 """The command line, one module a group of commands; heavy imports wait inside the commands."""
 
+from typing import Annotated
+
 import typer
 
 EXAMPLES = """\b
@@ -12,7 +14,7 @@ Examples:
   pgbench board control-mini-v1
   pgbench list algos
 
-Every command has its own --help. --debug anywhere shows full tracebacks.
+Every command has its own --help with examples. --debug anywhere shows full tracebacks.
 """
 
 app = typer.Typer(
@@ -20,10 +22,28 @@ app = typer.Typer(
     help="Compare policy-optimisation algorithms, honestly and fast.",
     epilog=EXAMPLES,
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"pgbench {version('pgbench')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")
+    ] = False,
+) -> None:
+    """Compare policy-optimisation algorithms, honestly and fast."""
+
 
 from pgbench.cli import audit, bench, board, catalogue, claims, run, tools, tune  # noqa: E402
 

@@ -97,9 +97,11 @@ def bench(
         model = board.model()
         store.write(store.outputs(model, root))
         counts = model["counts"]
+        asked = f"{counts['records']} of {counts['expected']} runs recorded"
+        if counts["records"] > counts["expected"]:  # submitted ones are recorded, too
+            asked = f"{counts['records']} runs recorded ({counts['expected']} are asked for)"
         typer.echo(
-            f"{found.name}: {counts['records']} of {counts['expected']} runs recorded, "
-            f"{counts['failed']} failed; {root / found.name}.html is rebuilt"
+            f"{found.name}: {asked}, {counts['failed']} failed; {root / found.name}.html is rebuilt"
         )
     for task in tasks:
         if task.state == "refused":

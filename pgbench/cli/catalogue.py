@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pgbench.registry import AlgoSpec, EnvSpec
 
 KINDS = ("algos", "envs", "suites")
+MODELS = ("nano", "smollm2-135m")  # what pgbench.lm.sources knows by name
 EXAMPLES = """\b
 Examples:
   pgbench list algos
@@ -204,7 +205,7 @@ def _more(spec: EnvSpec) -> list[str]:
             )
         )
     if doc := _family_doc(spec):
-        parts.append(f"As every environment of its family:\n\n{fitted(doc, width())}")
+        parts.append(f"As every environment of its family:\n\n{doc}")
     if instances := _instances(spec):
         rows = [(s.id, _keywords(s)) for s in instances]
         example = " ".join(f"--set env.{word}" for word in _keywords(instances[0]).split(", "))
@@ -324,5 +325,14 @@ def _named(name: str) -> tuple[list[AlgoSpec], list[EnvSpec]]:
     found = [s for s in algos if s.name == name], [s for s in envs if name in (s.id, s.name)]
     if not any(found):
         known = sorted({s.name for s in algos} | {s.id for s in envs})
+        if Path("leaderboards/suites", f"{name}.toml").is_file():
+            raise PgbenchError(
+                f"{name} is a suite: `pgbench bench {name} --dry-run` lists its runs, `pgbench "
+                f"board {name}` its results, leaderboards/suites/{name}.toml says what it is"
+            )
+        if name.partition(":")[0] in MODELS:
+            raise PgbenchError(
+                f"{name} is a language model: take it with --model {name}; docs/models.md has more"
+            )
         raise unknown("name", name, known, "see `pgbench list algos` and `pgbench list envs`")
     return found

@@ -19,6 +19,24 @@ Examples:
 The same command again continues an interrupted run to the same numbers.
 """
 
+SHOW_EXAMPLES = """\b
+Examples:
+  pgbench show                                      a line for each run in ./runs
+  pgbench show runs/mdpo                            those of one algorithm
+  pgbench show runs/mdpo/hopper/0-1a2b3c4d          one run in full; --json: its record
+  pgbench show runs/grpo/math-nano/0-1a2b3c4d --completions 4
+"""
+EVAL_EXAMPLES = """\b
+Examples:
+  pgbench eval runs/mdpo/hopper/0-1a2b3c4d --episodes 100
+  pgbench eval runs/mdpo/hopper/0-1a2b3c4d --video hopper.mp4
+  pgbench eval runs/grpo/math-nano/0-1a2b3c4d --samples 16
+  pgbench eval runs/grpo/math-nano/0-1a2b3c4d --save model
+
+--video needs the extra video: pip install -e ".[video]" --samples 16 gives pass@1 to pass@16.
+`pgbench show` lists your runs.
+"""
+
 Algo = Annotated[
     str, typer.Option("--algo", "-a", help="A name from `pgbench list algos`, or a .py file.")
 ]
@@ -31,8 +49,8 @@ Runs = Annotated[Path, typer.Option("--runs", help="Folder of the run folders.")
 def add_to(app: typer.Typer) -> None:
     """Add this module's commands."""
     app.command(epilog=RUN_EXAMPLES)(run)
-    app.command()(show)
-    app.command("eval")(evaluate)
+    app.command(epilog=SHOW_EXAMPLES)(show)
+    app.command("eval", epilog=EVAL_EXAMPLES)(evaluate)
 
 
 def run(
@@ -124,6 +142,11 @@ def run(
         from pgbench.report import runs_table
 
         typer.echo(runs_table(done))
+        if not quiet and (finished := [f for f, r in done if r["status"] == "finished"]):
+            typer.echo(
+                f"\nnext:\n  pgbench show {finished[0]}\n  pgbench eval {finished[0]}\n"
+                f"  pgbench explain {algo}          its equations, and what --set changes"
+            )
     if any(record["status"] == "failed" for _, record in done):
         raise typer.Exit(1)
 
@@ -132,12 +155,19 @@ def show(
     folder: Annotated[Path, typer.Argument(help="A run folder, or a folder of runs.")] = Path(
         "runs"
     ),
+    completions: Annotated[
+        int | None,
+        typer.Option(help="Show so many responses of a language model, right and wrong.", min=1),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
 ) -> None:
     """Show one run in full, or a line for each in a folder."""
     from pgbench.record import read_run, read_runs
     from pgbench.report import is_run, run_page, runs_table
 
+    if completions is not None:
+        typer.echo(_completions(folder, completions))
+        return
     if not folder.is_dir() or is_run(folder):
         record = read_run(folder)
         typer.echo(json.dumps(record, indent=1) if as_json else run_page(folder, record))
@@ -146,6 +176,19 @@ def show(
     for line in damaged:
         typer.echo(f"left out {line}", err=True)
     typer.echo(json.dumps([r for _, r in found], indent=1) if as_json else runs_table(found))
+
+
+def _completions(folder: Path, count: int) -> str:
+    from pgbench.api import load
+    from pgbench.errors import PgbenchError
+
+    loaded = load(folder)
+    policy = loaded.policy
+    if not hasattr(policy, "answer"):
+        raise PgbenchError(f"--completions is for language models; {folder} holds none")
+    from pgbench.lm.evaluation import completions
+
+    return completions(policy, loaded.env, count)
 
 
 def evaluate(

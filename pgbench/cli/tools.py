@@ -8,14 +8,36 @@ from typing import Annotated
 
 import typer
 
-new = typer.Typer(no_args_is_help=True, help="Begin a file of your own.", rich_markup_mode=None)
+DOCTOR_EXAMPLES = """\b
+Examples:
+  pgbench doctor
+  pgbench doctor --runs /scratch/runs               and whether runs can be written there
+  pgbench doctor --json
+"""
+NEW_EXAMPLES = """\b
+Examples:
+  pgbench new algo mine                             mine.py, a plug-in that runs as it is
+  pgbench new algo mine --in plugins
+  pgbench new suite my-suite                        a suite of your own, that runs as it is
+"""
+CHECK_EXAMPLES = """\b
+Examples:
+  pgbench check ./mine.py
+  pgbench check ./mine.py --env pendulum
+  pgbench check ppo --env hopper
+"""
+
+new = typer.Typer(
+    no_args_is_help=True, help="Begin a file of your own.",
+    epilog=NEW_EXAMPLES, rich_markup_mode=None,
+)  # fmt: skip
 
 
 def add_to(app: typer.Typer) -> None:
     """Add this module's commands."""
-    app.command()(doctor)
+    app.command(epilog=DOCTOR_EXAMPLES)(doctor)
     app.add_typer(new, name="new")
-    app.command()(check)
+    app.command(epilog=CHECK_EXAMPLES)(check)
 
 
 def doctor(
@@ -46,7 +68,7 @@ def doctor(
         raise typer.Exit(1)
 
 
-@new.command("algo")
+@new.command("algo", epilog=NEW_EXAMPLES)
 def new_algo(
     name: Annotated[str, typer.Argument(help="Name of the algorithm, for example my-algo.")],
     folder: Annotated[Path, typer.Option("--in", help="Folder of the file.")] = Path(),
@@ -62,6 +84,26 @@ def new_algo(
         f"  pgbench explain {word}      its docstring and settings\n"
         f"  pgbench compat {word}       the environments that fit it\n"
         f"  pgbench check {word}        the contract that every algorithm keeps"
+    )
+
+
+@new.command("suite", epilog=NEW_EXAMPLES)
+def new_suite(
+    name: Annotated[str, typer.Argument(help="Name of the suite, for example my-suite.")],
+    env: Annotated[
+        list[str] | None, typer.Option("--env", "-e", help="An environment (may be repeated).")
+    ] = None,
+    root: Annotated[Path, typer.Option(help="Folder of the boards.")] = Path("leaderboards"),
+) -> None:
+    """Write a suite that runs as it is: environments with their fingerprints, to be changed."""
+    from pgbench.scaffold import new_suite as write
+
+    path = write(name, root, env or ["inverted-pendulum"])
+    where = "" if root == Path("leaderboards") else f" --root {root}"
+    typer.echo(
+        f"{path} is written and runs as it is:\n\n"
+        f"  pgbench bench {path.stem} --dry-run{where}    what it will run\n"
+        f"  pgbench bench {path.stem}{where}              runs it; rebuilds its board"
     )
 
 

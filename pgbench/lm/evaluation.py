@@ -9,6 +9,7 @@ from typing import Any
 
 from pgbench.errors import PgbenchError
 from pgbench.interface import make
+from pgbench.seeding import eval_seeds
 from pgbench.tasks import Task
 
 SAMPLES = 4  # responses to each held-out task
@@ -90,7 +91,6 @@ def report(
     Tasks are the clusters: the responses to one task are not independent of each other, so an
     interval comes from the spread of the tasks' own estimates (Miller 2024, arXiv:2411.00640).
     """
-    from pgbench.seeding import eval_seeds
     from pgbench.statistics import t_interval
     from pgbench.text import table
 
@@ -128,6 +128,30 @@ def report(
     return f"{head}\n\n{text}", {
         "tasks": len(tasks), "samples": samples, "right": right, "too_long": rollout.unread, **data,
     }  # fmt: skip
+
+
+def completions(policy: Any, spec: Any, count: int, seed: int = 0) -> str:
+    """A response to each of several held-out tasks, judged, `count` of them: half right if it can.
+
+    Four times as many are asked for, and right and wrong ones are shown in turn.
+    """
+    seeds = eval_seeds(spec.name, 4 * count, seed)
+    tasks = held_out(policy.env, seeds)
+    rollout = policy.answer(tasks, 1, seeds[0] % 2**48)
+    rows = sorted(rollout.rows, key=lambda row: not row.verdict.correct)
+    right = sum(row.verdict.correct for row in rows)
+    wanted = min(right, max(count - count // 2, count - (len(rows) - right)))
+    shown = [*rows[:wanted], *rows[right : right + count - wanted]]
+    parts = [f"{spec.id}: {right} of {len(rows)} responses to held-out tasks are right"]
+    for row in shown:
+        verdict = "right" if row.verdict.correct else "wrong"
+        how = f" ({row.verdict.how})" if row.verdict.how else ""
+        end = "" if row.finished else " [cut off by the limit]"
+        gold = f"\n-- answer: {row.task.answer}" if row.task.answer else ""
+        parts.append(
+            f"== {row.task.id}\n{row.task.text}\n-- {verdict}{how}:\n{row.said}{end}{gold}"
+        )
+    return "\n\n".join(parts)
 
 
 def pass_at_k(right: int, samples: int, k: int) -> float:

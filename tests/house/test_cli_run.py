@@ -115,7 +115,11 @@ def test_video_is_a_real_film(cli, tiny, tmp_path):
         code, _, err = cli("eval", folder, "--episodes", 1, "--video", tmp_path / name)
         assert code == 0, err
         frames = imageio.mimread(tmp_path / name, memtest=False)
-        assert len(frames) == record["result"]["lengths"][0]
+        length = record["result"]["lengths"][0]
+        if name.endswith("gif"):  # stored nearly whole, each of them: fewer
+            assert 1 < len(frames) <= length / 2 + 1
+        else:
+            assert len(frames) == length
         assert frames[0].std() > 5, "the picture is blank"
     code, _, err = cli("eval", folder, "--video", tmp_path / "film.txt")
     assert code == 2 and ".mp4 or .gif" in err

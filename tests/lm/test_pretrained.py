@@ -3,7 +3,6 @@
 import importlib.util
 import subprocess
 import sys
-import time
 
 import pytest
 import torch
@@ -112,9 +111,7 @@ def test_it_is_a_language_model_that_answers(converted, monkeypatch):
     from pgbench.rollout.engines import Sampling, make_engine
     from pgbench.tasks import Message
 
-    start = time.perf_counter()
     transformers.AutoModelForCausalLM.from_pretrained(converted)
-    assert time.perf_counter() - start < 3  # half a second where nothing else runs
     model = LanguageModel(converted, torch.device("cpu"))
     assert model.context == 8192
     assert model.tokenizer.decode(sorted(model.ends)) == "<|im_end|>"
@@ -129,9 +126,7 @@ def test_it_is_a_language_model_that_answers(converted, monkeypatch):
 @needs_package
 def test_a_second_process_finds_it_made(converted):
     code = f"from pgbench.lm.sources import find_model; print(find_model('{NAME}', None))"
-    start = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
-    )
+    before = {path: path.stat().st_mtime_ns for path in converted.iterdir()}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(converted) and not done.stderr
-    assert time.perf_counter() - start < 10
+    assert {path: path.stat().st_mtime_ns for path in converted.iterdir()} == before

@@ -8,7 +8,7 @@ parameters are views into it.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from pgbench.errors import PgbenchError
 from pgbench.ops.matmul import fast_matmul
 from pgbench.tasks import Message
 
+from .chat import chat_between, chat_text
 from .logprobs import token_logp
 from .packing import Packed
 
@@ -170,12 +171,12 @@ class LanguageModel:
             self.net.eval()
 
     def encode(self, messages: tuple[Message, ...], chat: bool) -> list[int]:
-        """Token ids of a prompt: in the model's chat template if it is to chat and has one."""
-        if chat and self.tokenizer.chat_template:
-            talk = [{"role": m.role, "content": m.content} for m in messages]
-            text = self.tokenizer.apply_chat_template(
-                talk, tokenize=False, add_generation_prompt=True
-            )
+        """Token ids of a prompt: in the model's chat template if it is to chat and has one.
+
+        Raises: PgbenchError if the template refuses the conversation.
+        """
+        if self._templated(chat):
+            text = chat_text(self.tokenizer, messages)
             ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         else:
             ids = self.tokenizer("\n".join(m.content for m in messages))["input_ids"]
@@ -183,22 +184,23 @@ class LanguageModel:
             ids = [next(iter(self.ends))]
         return list(ids)
 
-    def encode_reply(self, talk: tuple[Message, ...], reply: Message, chat: bool) -> list[int]:
-        """Token ids of what follows a completion: the environment's words, and whose turn it is."""
-        text = f"\n{reply.content}"
-        if chat and self.tokenizer.chat_template:
-            said = [{"role": m.role, "content": m.content} for m in (*talk, reply)]
-            before = self.tokenizer.apply_chat_template(said[:-1], tokenize=False)
-            text = self.tokenizer.apply_chat_template(
-                said, tokenize=False, add_generation_prompt=True
-            )
-            if not text.startswith(before):
-                raise PgbenchError(
-                    f"the chat template of {self.path.name} rewrites earlier turns, so that a "
-                    "conversation cannot be continued token by token; use --set env.turns=1"
-                )
-            text = text.removeprefix(before)
-        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+    def encode_reply(
+        self, talk: tuple[Message, ...], reply: Message, chat: bool, written: Sequence[int]
+    ) -> list[int]:
+        """Token ids of what follows a response: the environment's words, and whose turn it is.
+
+        `written` are the ids of the response, the last of `talk`, as they were sampled. See
+        `pgbench.lm.chat` for what is between two turns.
+
+        Raises: PgbenchError if the template refuses the conversation or leaves responses out.
+        """
+        if self._templated(chat):
+            last = written[-1] if written and written[-1] in self.ends else None
+            return chat_between(self.tokenizer, talk, reply, last)
+        return list(self.tokenizer(f"\n{reply.content}", add_special_tokens=False)["input_ids"])
+
+    def _templated(self, chat: bool) -> bool:
+        return chat and bool(self.tokenizer.chat_template)
 
     def weights(self) -> dict[str, Tensor]:
         """The whole model's state dict under its own names, adapters merged in."""
@@ -207,8 +209,20 @@ class LanguageModel:
         return _merged(self.net)
 
     def save(self, folder: Path) -> None:
-        """Write a Hugging Face directory that transformers and vLLM load."""
-        self.core.save_pretrained(folder, state_dict=self.weights())
+        """Write a Hugging Face directory that transformers and vLLM load.
+
+        How the model is used to write is passed on as it came: transformers itself refuses to write
+        some of what it reads (a temperature without sampling, which many models have).
+        """
+        own = self.core.generation_config
+        if own is not None:
+            self.core.generation_config = type(own)()
+        try:
+            self.core.save_pretrained(folder, state_dict=self.weights())
+        finally:
+            self.core.generation_config = own
+        if own is not None:
+            own.to_json_file(folder / "generation_config.json")
         self.tokenizer.save_pretrained(folder)
 
 

@@ -156,7 +156,7 @@ def _say(model: LanguageModel, env: Any, row: Row, reply: Message, others: int) 
     Nothing is said, and the conversation ends, where with so many other tokens it would be more
     than the model reads.
     """
-    words = model.encode_reply(row.talk, reply, env.chat)
+    words = model.encode_reply(row.talk, reply, env.chat, row.tokens)
     row.talk = (*row.talk, reply)
     if others + len(row.tokens) + len(words) > model.context:
         return False

@@ -98,21 +98,29 @@ def test_a_model_that_never_ends_is_refused(tmp_path):
 def test_a_reply_without_chat_ends_with_its_own_last_character(tmp_path):
     model = LanguageModel(write_tiny(tmp_path), CPU)
     talk = (Message("user", "ab"), Message("assistant", "c"))
-    tokens = model.encode_reply(talk, Message("user", "wrong:"), chat=False)
+    tokens = model.encode_reply(talk, Message("user", "wrong:"), chat=False, written=[9])
     assert model.tokenizer.decode(tokens) == "\nwrong:"
 
 
-def test_a_template_that_rewrites_earlier_turns_is_refused(tmp_path):
-    model = LanguageModel(write_tiny(tmp_path), CPU)
-    talk = (Message("user", "ab"), Message("assistant", "c"))
-    model.tokenizer.chat_template = "{% for m in messages %}{{ m.content }}{% endfor %}"
-    assert model.tokenizer.decode(model.encode_reply(talk, Message("user", "d"), True)) == "d"
-    model.tokenizer.chat_template = (
-        "{% for m in messages %}{% if loop.last or m.role == 'user' %}{{ m.content }}{% endif %}"
-        "{% endfor %}"
-    )
-    with pytest.raises(PgbenchError, match="rewrites earlier turns"):
-        model.encode_reply(talk, Message("user", "d"), chat=True)
+def test_a_model_is_saved_with_what_it_is_written_with(tmp_path):
+    """A temperature without sampling, which transformers reads and does not write."""
+    import json
+
+    from transformers import AutoModelForCausalLM
+
+    folder = write_tiny(tmp_path / "model")
+    given = {"do_sample": False, "temperature": 0.6, "top_p": 0.9, "eos_token_id": [0, 5]}
+    (folder / "generation_config.json").write_text(json.dumps(given))
+    model = LanguageModel(folder, CPU)
+    model.save(tmp_path / "saved")
+    saved = json.loads((tmp_path / "saved" / "generation_config.json").read_text())
+    assert {key: saved.get(key, given[key]) for key in given} == given
+    assert saved["temperature"] == 0.6 and saved["eos_token_id"] == [0, 5]
+    again = LanguageModel(tmp_path / "saved", CPU)
+    assert again.ends == model.ends == {0, 5} and torch.equal(again.theta, model.theta)
+    read = AutoModelForCausalLM.from_pretrained(tmp_path / "saved").generation_config
+    assert read.temperature == 0.6 and not read.do_sample
+    model.save(tmp_path / "twice")  # the model has its own again
 
 
 def test_a_conversation_ends_before_it_is_too_long(tmp_path):

@@ -180,9 +180,9 @@ class _Encoder:
         elif isinstance(value, frozenset):
             self.one(frozenset(value), depth)
         elif isinstance(value, (int, float, str, bytes)):  # a subclass such as an enumeration's
-            base = next(kind for kind in (int, float, str, bytes) if isinstance(value, kind))
+            base: Any = next(k for k in (int, float, str, bytes) if isinstance(value, k))
             self.one(base(value), depth - 1)
-        elif kind is type and TYPES.get(value.__name__) is value:
+        elif isinstance(value, type) and TYPES.get(value.__name__) is value:
             _counted(b"y", value.__name__.encode(), self.out)
         elif self.reference is not None:
             number = self.reference(value)
@@ -242,7 +242,7 @@ class _Encoder:
 @functools.lru_cache(maxsize=64)
 def _named_tuple(names: str) -> Any:
     name, *fields = names.split(" ")
-    return namedtuple(name, fields)  # type: ignore[misc]  # it checks the names
+    return namedtuple(name, fields)  # it checks the names
 
 
 class Decoder:

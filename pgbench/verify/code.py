@@ -30,10 +30,12 @@ from typing import Any, Self
 from pgbench.errors import PgbenchError
 from pgbench.verify import _judge, _plain, sandbox
 from pgbench.verify._extract import extract_code
+from pgbench.verify._output import same_output
 from pgbench.verify.sandbox import doctor
 
 __all__ = [
     "CodeVerdict", "CodeVerifier", "Limits", "Problem", "doctor", "extract_code", "problem_of",
+    "same_output",
 ]  # fmt: skip
 
 VERSION = "code-2"  # changes with every change that may change a verdict
@@ -414,23 +416,3 @@ def _said(line: socket.socket) -> tuple[str, str, bool]:
             case (kind, [str(name), *_], str(text)):
                 return name[:80], text, kind == "syntax"
     return "", "", False
-
-
-def same_output(output: str, expected: str) -> bool:
-    """Whether a script's output is the one expected.
-
-    Blanks at a line's end and blank lines at the end do not count. Blanks at a line's beginning
-    do; a run of blanks inside counts as one, but for lines of signs alone, which are pictures.
-    """
-    said, wanted = (t.replace("\r\n", "\n").rstrip().split("\n") for t in (output, expected))
-    return len(said) == len(wanted) and all(map(_same_line, said, wanted))
-
-
-def _same_line(said: str, wanted: str) -> bool:
-    said, wanted = said.rstrip(), wanted.rstrip()
-    if said == wanted:
-        return True
-    if not any(map(str.isalnum, wanted)):
-        return False
-    heads = [line[: len(line) - len(line.lstrip())] for line in (said, wanted)]
-    return heads[0] == heads[1] and said.split() == wanted.split()

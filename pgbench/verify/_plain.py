@@ -182,7 +182,7 @@ class _Encoder:
         elif isinstance(value, (int, float, str, bytes)):  # a subclass such as an enumeration's
             base: Any = next(k for k in (int, float, str, bytes) if isinstance(value, k))
             self.one(base(value), depth - 1)
-        elif isinstance(value, type) and TYPES.get(value.__name__) is value:
+        elif kind is type and any(value is known for known in TYPES.values()):
             _counted(b"y", value.__name__.encode(), self.out)
         elif self.reference is not None:
             number = self.reference(value)
@@ -210,7 +210,7 @@ class _Encoder:
             self.one(value.maxlen, depth - 1)
         if tag == b"D":
             factory = value.default_factory
-            known = type(factory) is type and TYPES.get(factory.__name__) is factory
+            known = isinstance(factory, type) and TYPES.get(factory.__name__) is factory
             self.one(factory if known else None, depth - 1)
         if tag == b"a":
             _counted(b"", bytes(value), out)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from pgbench.errors import PgbenchError
 from pgbench.ranges import Count, Positive
 from pgbench.tasks import Message, Task, Verdict, plain_prompt
+from pgbench.verify.code import Problem, problem_of
 
 from .dataset import BadRow, DatasetEnv, Item
 from .extra import package
@@ -21,6 +21,14 @@ HUMANEVAL = "humaneval"
 # MBPP's own ranges of task_id; 1-10 are for worked examples, 511-600 for validation.
 MBPP_TEST, MBPP_TRAIN = range(11, 511), range(601, 975)
 MBPP_PROMPT = "{text}\nYour code should pass a test such as:\n\n{test}\n"
+# APPS's own judge takes a tuple for a list, and the one result of an output that is a list of one.
+APPS_SAME = """\
+def listed(x):
+    return [listed(y) for y in x] if isinstance(x, (list, tuple)) else x
+def same(said, wanted):
+    said = listed(said)
+    return said == wanted or (isinstance(wanted, list) and len(wanted) == 1 and said == wanted[0])
+"""
 STOPS = {
     "humaneval": ("\nclass", "\ndef", "\n#", "\nif", "\nprint"),
     "mbpp": ("\n[DONE]",),
@@ -44,7 +52,8 @@ class Code(DatasetEnv):
     - MBPP (text or prompt, test_list, code): a sentence and the first of its tests; the function
       must pass all. The data set's own task_id ranges are the splits: 11-510 test, 601-974 train
     - APPS (question, input_output, solutions): a program for standard input and output, or for
-      the function that input_output names as fn_name
+      the function that input_output names as fn_name, or that method of a class Solution; a
+      tuple counts as a list, and an output that is a list of one also as what it holds
     Otherwise a source's train and test parts are the splits, or, with one part, the hash of a
     problem's text (one in 8 is a test problem).
     skip_bad: leave out rows that make no problem; by default they are an error that names them.
@@ -143,22 +152,19 @@ def _item(row: Row) -> Item:
 def _humaneval(fields: dict[str, Any]) -> Item:
     entry, head = fields["entry_point"], fields["prompt"]
     # Helpers in the prompt are the judge's own: a submission cannot replace them with itself.
-    extra = {
-        "tests": _tests(fields["test"]), "setup": head, "entry": entry, "function": entry,
-        "head": head,
-    }  # fmt: skip
+    extra = _tested({
+        "tests": fields["test"], "setup": head, "entry": entry, "function": entry, "head": head,
+    })  # fmt: skip
     return Item(head, level="humaneval", demonstration=fields["canonical_solution"], extra=extra)
 
 
-def _tests(source: str) -> str:
-    """The source of tests, which must be Python that asserts something."""
-    try:
-        nodes = list(ast.walk(ast.parse(source)))
-    except SyntaxError as error:
-        raise BadRow(f"its tests are no Python: {error.msg}, line {error.lineno}") from error
-    if not any(isinstance(node, ast.Assert | ast.Raise | ast.Call) for node in nodes):
-        raise BadRow("its tests assert nothing")
-    return source
+def _tested(extra: dict[str, Any]) -> dict[str, Any]:
+    """What makes a problem, if the verifier can use it."""
+    parts = {key: extra[key] for key in ("tests", "setup", "entry", "cases") if key in extra}
+    reason = problem_of(Problem(**parts))
+    if reason:
+        raise BadRow(reason)
+    return extra
 
 
 def _mbpp(fields: dict[str, Any]) -> Item:
@@ -169,7 +175,7 @@ def _mbpp(fields: dict[str, Any]) -> Item:
     imports = fields.get("test_imports") or []
     setup = "\n".join([*imports, fields.get("test_setup_code") or ""]).strip()
     code = str(fields.get("code") or "").replace("\r\n", "\n")
-    extra = {"tests": _tests("\n".join(tests)), "setup": setup}
+    extra = _tested({"tests": "\n".join(tests), "setup": setup})
     return Item(text, level="mbpp", demonstration=code, extra=extra)
 
 
@@ -185,9 +191,11 @@ def _apps(fields: dict[str, Any]) -> Item:
     shown = solutions[0] if solutions else ""
     if entry:
         pairs = zip(inputs, outputs, strict=True)
-        lines = [f"assert {entry}(*{given!r}) == {wanted!r}" for given, wanted in pairs]
+        lines = [f"    assert same(candidate(*{given!r}), {wanted!r})" for given, wanted in pairs]
+        tests = "\n".join([APPS_SAME, "def check(candidate):", *lines])
         text = f"{fields['question']}\nWrite a function {entry}.\n"
-        extra: dict[str, Any] = {"tests": "\n".join(lines), "function": entry}
+        ways = f"{entry}|Solution.{entry}"
+        extra: dict[str, Any] = _tested({"tests": tests, "entry": ways, "function": entry})
     else:
         text = fields["question"] + INPUT
         extra = {"cases": tuple(zip(map(_stdio, inputs), map(_stdio, outputs), strict=True))}

@@ -6,13 +6,12 @@ Version 2 needs a delegated subtree (root, or systemd's user session); version 1
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
+import secrets
 import time
 from pathlib import Path
 
 PREFIX = "pgbench-code-"
-_serial = itertools.count()
 
 
 def _places() -> list[tuple[Path, str]]:
@@ -62,7 +61,9 @@ class Group:
 def make(memory: int) -> Group | None:
     """A group limited to `memory` bytes (and no swap), or None where none can be made."""
     for parent, name in _places():
-        path = parent / f"{PREFIX}{os.getpid()}-{next(_serial)}"
+        # Process ids repeat, in other containers at the same time: a random part keeps names apart.
+        mine = f"{os.getpid()}-{_born(os.getpid())}"
+        path = parent / f"{PREFIX}{mine}-{secrets.token_hex(8)}"
         try:
             _sweep(parent)
             path.mkdir()
@@ -82,10 +83,20 @@ def make(memory: int) -> Group | None:
     return None
 
 
+def _born(pid: int) -> str:
+    """When a process started, in the kernel's ticks since boot; empty if there is none."""
+    try:
+        return Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""
+
+
 def _sweep(parent: Path) -> None:
-    """Remove the groups of processes that were killed before they could."""
+    """Remove the groups of processes that were killed before they could, also if one came after
+    them that has the same process id.
+    """
     for path in parent.glob(f"{PREFIX}*"):
-        owner = path.name.removeprefix(PREFIX).partition("-")[0]
-        if owner.isdigit() and not Path("/proc", owner).exists():
+        owner, _, rest = path.name.removeprefix(PREFIX).partition("-")
+        if owner.isdigit() and _born(int(owner)) != rest.partition("-")[0]:
             with contextlib.suppress(OSError):
                 path.rmdir()

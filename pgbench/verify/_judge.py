@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import ast
 import builtins
+import contextlib
 import importlib
 import json
 import sys
-from typing import Any
+from typing import Any, NamedTuple
 
 from pgbench.verify import _plain
+from pgbench.verify._shared import Shared
 
 
 class Stop(BaseException):
@@ -25,24 +27,32 @@ class Channel:
 
     def __init__(self, line: Any, limit: int) -> None:
         self.line, self.limit, self.failed = line, limit, ""
+        self.shared, self.remotes = Shared(0), dict[int, Remote]()
 
-    def _fail(self, how: str) -> Stop:
+    def fail(self, how: str) -> Stop:
+        """What to raise when the case is over for the reason `how`."""
         self.failed = self.failed or how
         return Stop(how)
+
+    def _remote(self, number: int, own: bool) -> Remote:
+        """What stands for an object of the submission: one object for one."""
+        if number not in self.remotes:
+            self.remotes[number] = Remote(self, number, own)
+        return self.remotes[number]
 
     def receive(self) -> tuple[Any, ...]:
         """The submission's next message. Raises: Stop."""
         try:
             data = _plain.receive_frame(self.line, self.limit + 1024)
-            reply = _plain.Decoder(data, lambda number: Remote(self, number)).value()
+            reply = _plain.Decoder(data, self._remote, self.shared).value()
         except _plain.TooLarge:
-            raise self._fail("output") from None
+            raise self.fail("output") from None
         except (EOFError, OSError):
-            raise self._fail("gone") from None
+            raise self.fail("gone") from None
         except _plain.Malformed:
-            raise self._fail("error") from None
+            raise self.fail("error") from None
         if type(reply) is not tuple or not reply or type(reply[0]) is not str:
-            raise self._fail("error")
+            raise self.fail("error")
         return reply
 
     def ask(self, *message: object) -> Any:
@@ -50,27 +60,30 @@ class Channel:
         if self.failed:
             raise Stop(self.failed)
         try:
-            frame = _plain.encode(message, _number)
+            gone = self.shared.unused()
+            frame = _plain.encode(message, _number, shared=self.shared, gone=gone)
         except (_plain.Unsendable, _plain.TooLarge):
-            raise self._fail("unsupported") from None
+            raise self.fail("unsupported") from None
         try:
             _plain.send_frame(self.line, frame)
         except OSError:
-            raise self._fail("gone") from None
+            raise self.fail("gone") from None
         match self.receive():
             case ("ok", value):
                 return value
             case ("large",):
-                raise self._fail("output")
+                raise self.fail("output")
+            case ("unsendable",):
+                raise self.fail("unsupported")
             case ("raise", [*names], str(text)) if all(type(name) is str for name in names):
                 raise self._raised(names, text)
-        raise self._fail("error")
+        raise self.fail("error")
 
     def _raised(self, names: list[str], text: str) -> BaseException:
         if "SystemExit" in names:
-            return self._fail("exit")
+            return self.fail("exit")
         if "MemoryError" in names:
-            return self._fail("memory")
+            return self.fail("memory")
         for name in names:
             kind = getattr(builtins, name, None)
             if isinstance(kind, type) and issubclass(kind, Exception):
@@ -86,21 +99,62 @@ class Channel:
 
 
 def _number(thing: object) -> int:
+    """The number of a stand-in. Raises: Unsendable for all else."""
     if type(thing) is not Remote:
         raise _plain.Unsendable(f"a {type(thing).__name__} is not plain data")
     return thing._number
 
 
 class Remote:
-    """An object that stays with the submission. It equals nothing but itself, as `object` does."""
+    """An object that stays with the submission, answers to its questions in plain data.
 
-    __slots__ = ("_channel", "_number")
+    It equals itself, and nothing else if its class has no `==` of its own. If it has one (or other
+    operators), nobody here can say what they give: the submission's word would decide its own
+    test. Such a comparison is `unsupported`.
+    """
+
+    __slots__ = ("_channel", "_number", "_own")
     _channel: Channel
     _number: int
+    _own: bool
 
-    def __init__(self, channel: Channel, number: int) -> None:
+    def __init__(self, channel: Channel, number: int, own: bool) -> None:
         object.__setattr__(self, "_channel", channel)
         object.__setattr__(self, "_number", number)
+        object.__setattr__(self, "_own", own)
+
+    def __eq__(self, other: object) -> Any:
+        return True if self is other else self._by_its_own_rule(other)
+
+    def __hash__(self) -> int:
+        if self._own:
+            raise self._channel.fail("unsupported")
+        return id(self)
+
+    def _by_its_own_rule(self, other: object = None, *_: object) -> Any:
+        if self._own or (type(other) is Remote and other._own):
+            raise self._channel.fail("unsupported")
+        return NotImplemented
+
+    __lt__ = __le__ = __gt__ = __ge__ = _by_its_own_rule
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __matmul__ = _by_its_own_rule
+    __truediv__ = __rtruediv__ = __floordiv__ = __mod__ = __divmod__ = __pow__ = _by_its_own_rule
+    __and__ = __or__ = __xor__ = __lshift__ = __rshift__ = _by_its_own_rule
+
+    def _of_one(self, *_: object) -> Any:
+        if self._own:
+            raise self._channel.fail("unsupported")
+        raise TypeError("bad operand type")
+
+    __neg__ = __pos__ = __abs__ = __invert__ = __int__ = __float__ = __round__ = _of_one
+
+    def __instancecheck__(self, thing: object) -> bool:
+        if type(thing) is not Remote:  # it may have been of a subclass of what it is here
+            raise self._channel.fail("unsupported")
+        return bool(self._channel.ask("instance", thing, self) is True)
+
+    def __next__(self) -> Any:
+        return self._channel.ask("next", self)
 
     def __call__(self, *arguments: object, **named: object) -> Any:
         return self._channel.ask("call", self, arguments, named)
@@ -235,30 +289,51 @@ def wanted_names(tree: ast.AST, entry: str) -> tuple[set[str], set[str]]:
     return wanted, modules
 
 
-def judge(problem: dict[str, str], line: Any, limit: int) -> dict[str, Any]:
-    """Run a problem's tests; the findings as plain JSON. `how` is "tests" for tests of no use."""
-    tally, channel = Tally(), Channel(line, limit)
+class Parsed(NamedTuple):
+    """A problem's tests, ready to run."""
+
+    setup: Any
+    tests: Any
+    wanted: set[str]  # names of the submission
+    modules: set[str]
+    counted: int  # asserts that are counted
+    plain: int  # asserts inside `try`
+
+
+def parsed(problem: dict[str, Any]) -> Parsed | str:
+    """The tests of a problem, or why they are of no use. Runs nothing."""
     counted = _Counted()
     try:
         setup = ast.parse(problem["setup"], "setup")
         tests = ast.parse(problem["tests"], "tests")
-        wanted, modules = wanted_names(ast.Module([*setup.body, *tests.body], []), problem["entry"])
+        entry = problem["entry"].partition("|")[0]
+        wanted, modules = wanted_names(ast.Module([*setup.body, *tests.body], []), entry)
         program = compile(counted.visit(tests), "tests", "exec")
-    except (SyntaxError, ValueError) as error:
-        return {"how": "tests", "text": f"{type(error).__name__}: {error}"}
+        first = compile(setup, "setup", "exec")
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        return f"{type(error).__name__}: {error}"
     if not counted.counted and not counted.plain:
-        return {"how": "tests", "text": "they assert nothing"}
+        return "they assert nothing"
+    if not wanted and not entry:
+        return "they ask nothing of the code"
+    return Parsed(first, program, wanted, modules, counted.counted, counted.plain)
+
+
+def judge(problem: dict[str, str], line: Any, limit: int) -> dict[str, Any]:
+    """Run a problem's tests; the findings as plain JSON. `how` is "tests" for tests of no use."""
+    tally, channel = Tally(), Channel(line, limit)
+    use = parsed(problem)
+    if isinstance(use, str):
+        return {"how": "tests", "text": use}
     done = False
     try:
-        done = _load(channel, tally) and _run(
-            problem, compile(setup, "setup", "exec"), program, wanted, modules, channel, tally
-        )
+        done = _load(channel, tally) and _run(problem["entry"], use, channel, tally)
     except Stop:
         pass
     except BaseException as error:
         tally.note_error(error)
-    total = max(counted.counted, tally.ran, 1)
-    good = done and not tally.first and not channel.failed and (tally.ran or not counted.counted)
+    total = max(use.counted, tally.ran, 1)
+    good = done and not tally.first and not channel.failed and (tally.ran or not use.counted)
     found = tally.first or {"how": "wrong answer", "test": max(tally.ran, 1)}
     if channel.failed:
         found = {**found, "how": channel.failed}
@@ -282,29 +357,42 @@ def _load(channel: Channel, tally: Tally) -> bool:
     return False
 
 
-def _run(
-    problem: dict[str, str], setup: Any, tests: Any, wanted: set[str], modules: set[str],
-    channel: Channel, tally: Tally,
-) -> bool:  # fmt: skip
+def _run(ways: str, use: Parsed, channel: Channel, tally: Tally) -> bool:
     names: dict[str, Any] = {"__name__": "tests", "__tally__": tally}
-    for name in sorted(modules):
+    for name in sorted(use.modules):
         names[name] = importlib.import_module(name)
-    entry = problem["entry"]
-    for name in [*sorted(wanted), *([entry] if entry else [])]:
-        try:
+    for name in sorted(use.wanted):
+        with contextlib.suppress(KeyError):
             names[name] = channel.ask("name", name)
-        except KeyError:
-            if name == entry:
-                tally.first = {"how": "error", "error": "NameError", "text": name, "test": 0}
-                return False
-    candidate = names.get(entry)
-    exec(setup, names)
+    entry, candidate = ways.partition("|")[0], None
+    if entry:
+        try:
+            candidate = names[entry] = _entry(ways, channel)
+        except (KeyError, AttributeError):
+            tally.first = {"how": "error", "error": "NameError", "text": entry, "test": 0}
+            return False
+    try:
+        exec(use.setup, names)
+    except Exception as error:
+        if not hasattr(error, "of_the_submission"):
+            raise channel.fail("unsupported") from None  # no fault of the code
+        raise
     if entry:
         names[entry] = candidate  # the setup may hold a stub of it, as HumanEval's prompts do
-    exec(tests, names)
+    exec(use.tests, names)
     if entry and callable(names.get("check")):
         names["check"](candidate)
     return True
+
+
+def _entry(ways: str, channel: Channel) -> Any:
+    """What the first of the ways finds that finds anything. Raises: KeyError; AttributeError."""
+    for way in ways.split("|"):
+        name, _, method = way.partition(".")
+        with contextlib.suppress(KeyError):
+            thing = channel.ask("name", name)
+            return getattr(channel.ask("call", thing, (), {}), method) if method else thing
+    raise KeyError(ways)
 
 
 def report(found: dict[str, Any]) -> bytes:

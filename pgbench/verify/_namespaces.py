@@ -55,7 +55,10 @@ def _build(plan: dict[str, Any]) -> None:
         os.symlink(text, f"/new{target}")
     for target in ["/tmp", *plan["empty"]]:
         os.makedirs(f"/new{target}", exist_ok=True)
-        _kernel.mount("tmpfs", f"/new{target}", "tmpfs", quiet, "size=4k")
+        # Read-only: where the kernel has no Landlock, a file in here would await the next case.
+        _kernel.mount(
+            "tmpfs", f"/new{target}", "tmpfs", quiet | _kernel.MS_RDONLY, "size=4k,mode=755"
+        )
     os.makedirs("/new/proc")
     _kernel.mount("proc", "/new/proc", "proc", quiet | _kernel.MS_NOEXEC)
     _kernel.pivot_root("/new", "/new/tmp")

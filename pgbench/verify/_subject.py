@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pgbench.verify import _plain
+from pgbench.verify._shared import Shared
 
 MESSAGE = 200  # characters of an error's text
 ITEMS = 1_000_000  # of an iterator; the frame's limit comes first
@@ -50,17 +51,20 @@ def load(source: bytes, name: str) -> types.ModuleType | tuple[str, list[str], s
 
 
 class Objects:
-    """The submission's objects that the judge knows by number only."""
+    """The submission's objects that the judge knows by number only: one number for one object."""
 
     def __init__(self) -> None:
         self.known: list[object] = []
+        self.numbers: dict[int, int] = {}  # by id(), which stays taken
 
     def number(self, thing: object) -> int:
-        """A new number for `thing`."""
-        self.known.append(thing)
-        return len(self.known) - 1
+        """The number of `thing`."""
+        number = self.numbers.setdefault(id(thing), len(self.known))
+        if number == len(self.known):
+            self.known.append(thing)
+        return number
 
-    def get(self, number: int) -> object:
+    def get(self, number: int, _: bool) -> object:
         """What a number stands for."""
         return self.known[number]
 
@@ -72,6 +76,8 @@ APPLIED: dict[str, Callable[..., object]] = {
     "repr": repr,
     "list": lambda thing: list(itertools.islice(iter(thing), ITEMS)),
     "item": lambda thing, key: thing[key],
+    "next": next,
+    "instance": isinstance,
 }
 
 
@@ -94,22 +100,29 @@ def serve(source: bytes, line: Any, limit: int) -> None:
     """Load the submission, then answer one message after the other until the judge hangs up."""
     module = load(source, "submission")
     if isinstance(module, tuple):
-        _plain.send_frame(line, _plain.encode(module))
+        _plain.send_frame(line, _plain.encode(module, shared=Shared(1)))
         return
-    _plain.send_frame(line, _plain.encode(("loaded",)))
-    objects = Objects()
+    objects, shared = Objects(), Shared(1)
+    _plain.send_frame(line, _plain.encode(("loaded",), shared=shared))
     while True:
         try:
             frame = _plain.receive_frame(line, _plain.ARGUMENT_BYTES)
         except EOFError:
             return
+        answer: object
         try:
-            message = _plain.Decoder(frame, objects.get).value()
-            reply = _plain.encode(("ok", _answer(module, message)), objects.number, limit)
-        except _plain.TooLarge:
-            reply = _plain.encode(("large",))
+            message = _plain.Decoder(frame, objects.get, shared).value()
+            answer = "ok", _answer(module, message)
         except BaseException as error:
-            reply = _plain.encode(failure(error))
+            answer = failure(error)
+        try:
+            reply = _plain.encode(answer, objects.number, limit, shared)
+        except _plain.TooLarge:
+            reply = _plain.encode(("large",), shared=Shared(1))
+        except _plain.Unsendable:
+            reply = _plain.encode(("unsendable",), shared=Shared(1))
+        except BaseException as error:
+            reply = _plain.encode(failure(error), shared=Shared(1))
         _plain.send_frame(line, reply)
 
 

@@ -28,13 +28,17 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from pgbench.errors import PgbenchError
-from pgbench.verify import _plain, sandbox
+from pgbench.verify import _judge, _plain, sandbox
 from pgbench.verify._extract import extract_code
+from pgbench.verify._output import same_output
 from pgbench.verify.sandbox import doctor
 
-__all__ = ["CodeVerdict", "CodeVerifier", "Limits", "Problem", "doctor", "extract_code"]
+__all__ = [
+    "CodeVerdict", "CodeVerifier", "Limits", "Problem", "doctor", "extract_code", "problem_of",
+    "same_output",
+]  # fmt: skip
 
-VERSION = "code-1"  # changes with every change that may change a verdict
+VERSION = "code-2"  # changes with every change that may change a verdict
 MAX_SOURCE = 1 << 18  # bytes
 GRACE = 0.3  # seconds that the judge may go on after the submission's deadline
 ANSWER = (
@@ -61,7 +65,10 @@ class Problem:
     `tests`: asserts over the submission's functions, or with `entry` (the name of the function
     under test) HumanEval's `def check(candidate)`. `setup`: code before the tests; what it defines
     hides the submission's names. `cases`: (stdin, stdout) of the submission run as a script,
-    compared line by line with runs of blanks taken as one.
+    compared line by line (`same_output`).
+
+    `entry` may name several ways, of which the first that is there is taken: "f|Solution.f" is a
+    function f, or else the method f of a Solution().
     """
 
     tests: str = ""
@@ -73,7 +80,8 @@ class Problem:
 @dataclass(frozen=True)
 class CodeVerdict:
     """`how`: passed, wrong answer, error, exit, crash, timeout, memory, output, syntax, no code,
-    or unsupported (the tests pass what is no plain data). `share`: of asserts and cases passed.
+    or unsupported (tests or answers need what cannot be passed, or the problem's setup raises: no
+    word on the code). `share`: of asserts and cases passed.
 
     `feedback` is one line that a model may see; it holds no expected output and no test.
     """
@@ -104,7 +112,7 @@ class CodeVerifier:
             _warned.set()
             warnings.warn(
                 "NO SANDBOX: model-written code will run with your rights on this machine; "
-                + sandbox.INSTALL["bubblewrap"],
+                + sandbox.advice("bubblewrap"),
                 RuntimeWarning,
                 stacklevel=2,
             )
@@ -136,6 +144,35 @@ class CodeVerifier:
             for future in futures:
                 future.cancel()
 
+    def check_problems(
+        self, problems: Sequence[Problem], solutions: Sequence[str] | None = None
+    ) -> list[str | None]:
+        """Why each problem cannot be used, None where it can; what `check_gold` is for answers.
+
+        `solutions`: right code for each, "" where there is none. A problem is of no use whose tests
+        are no Python, assert nothing or call what is not there; whose setup raises; which a
+        submission passes whose functions all return None; which its own solution does not pass.
+
+        Raises: PgbenchError: the verifier is closed, or no server starts.
+        """
+        known = [problem_of(problem) for problem in problems]
+        use = [k for k, reason in enumerate(known) if reason is None]
+        nothing = self.judge([(problems[k], _idle(problems[k])) for k in use])
+        for k, verdict in zip(use, nothing, strict=True):
+            if verdict.passed:
+                known[k] = "code that does nothing passes its tests"
+            elif verdict.how == "unsupported":
+                known[k] = verdict.feedback
+        if solutions is None:
+            return known
+        use = [k for k in use if known[k] is None and solutions[k].strip()]
+        for k, verdict in zip(
+            use, self.judge([(problems[k], solutions[k]) for k in use]), strict=True
+        ):
+            if not verdict.passed:
+                known[k] = f"its own solution does not pass: {verdict.how}, {verdict.feedback}"
+        return known
+
     def close(self) -> None:
         """End the servers; a second call does nothing."""
         self._stop()
@@ -145,6 +182,25 @@ class CodeVerifier:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def problem_of(problem: Problem) -> str | None:
+    """Why a problem's text alone shows that it cannot be used; None if it does not."""
+    if not problem.tests.strip():
+        return None if problem.cases else "it has neither tests nor cases"
+    parsed = _judge.parsed(asdict(problem))
+    return f"its tests cannot be used: {parsed}" if isinstance(parsed, str) else None
+
+
+def _idle(problem: Problem) -> str:
+    """A submission with all that the tests ask for, which does nothing."""
+    if not problem.tests.strip():
+        return "pass"
+    parsed = _judge.parsed(asdict(problem))
+    assert not isinstance(parsed, str)
+    names = {*parsed.wanted, *filter(None, [problem.entry.partition("|")[0]])}
+    lines = (f"def {name}(*given, **named): return None" for name in sorted(names))
+    return "\n".join(lines) or "pass"
 
 
 def _stop(waiting: queue.SimpleQueue[Any], workers: list[_Worker]) -> None:
@@ -303,7 +359,7 @@ class _Worker(threading.Thread):
         if over:
             return "output", "", ""
         if ended == ("", 0) and not syntax:
-            same = _lines(output.decode("utf-8", "replace")) == _lines(expected)
+            same = same_output(output.decode("utf-8", "replace"), expected)
             return ("passed" if same else "wrong answer"), "", ""
         how = _end_of(ended)
         if how == "exit" and error:
@@ -320,7 +376,7 @@ class _Worker(threading.Thread):
             "output": f"more than {limits.output_kib} KiB of output",
             "exit": "the program ended before its answer",
             "crash": "the interpreter crashed",
-            "unsupported": "the tests need something that cannot be passed to the code",
+            "unsupported": "the tests need something that cannot be passed to or from the code",
         }
         line = lines.get(how) or (f"{error}: {text}" if text else error or "error")
         clean = "".join(c if c.isprintable() else " " for c in f"{line}{where}")
@@ -360,8 +416,3 @@ def _said(line: socket.socket) -> tuple[str, str, bool]:
             case (kind, [str(name), *_], str(text)):
                 return name[:80], text, kind == "syntax"
     return "", "", False
-
-
-def _lines(text: str) -> list[str]:
-    """A text's lines, runs of blanks taken as one, blank lines at both ends left out."""
-    return [" ".join(line.split()) for line in text.strip().splitlines()]

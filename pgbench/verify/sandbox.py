@@ -28,7 +28,7 @@ BACKENDS = ("bubblewrap", "namespaces", "subprocess")
 START = 60.0  # seconds for a server to come up on a busy machine
 SERVER_MIB = 64  # what the server itself may take of its control group
 HOME = Path(__file__).resolve().parent
-INSIDE = ("_kernel.py", "_plain.py", "_judge.py", "_subject.py", "_server.py")
+INSIDE = ("_kernel.py", "_plain.py", "_shared.py", "_judge.py", "_subject.py", "_server.py")
 BOOT = (
     "import sys; sys.path.insert(0, sys.argv[1]); from pgbench.verify._server import main; "
     "main(int(sys.argv[2]), sys.argv[3] == 'fenced')"
@@ -45,15 +45,36 @@ ENVIRONMENT = {
     "PYTHONHASHSEED": "0",  # the order of a set of strings is the same in every run
     "OMP_NUM_THREADS": "1",
 }
-INSTALL = {
-    "bubblewrap": "run: apt-get install bubblewrap",
-    "namespaces": "let users make user namespaces (sysctl kernel.unprivileged_userns_clone=1, "
-    "kernel.apparmor_restrict_unprivileged_userns=0), or run as root",
-}
+INSTALL = "run: apt-get install bubblewrap"
+# (a setting of the kernel, the value that refuses user namespaces, the one that allows them)
+REFUSALS = (
+    ("kernel/apparmor_restrict_unprivileged_userns", 1, "0"),
+    ("kernel/unprivileged_userns_clone", 0, "1"),
+    ("user/max_user_namespaces", 0, "15000"),
+)
 
 
 class ServerDied(Exception):
     """A server is gone or does not answer."""
+
+
+def advice(backend: str) -> str:
+    """What to do so that a backend works here: install it, or let it make namespaces."""
+    if backend == "bubblewrap" and not shutil.which("bwrap"):
+        return INSTALL
+    wanted = []
+    for name, refusing, allowing in REFUSALS:
+        with contextlib.suppress(OSError, ValueError):
+            if int(Path("/proc/sys", name).read_text()) == refusing:
+                wanted.append(f"sysctl -w {name.replace('/', '.')}={allowing}")
+    if wanted:
+        return f"the kernel refuses user namespaces; as root: {', '.join(wanted)}"
+    if os.geteuid():
+        return "it may not make user namespaces here; run as root, or ask who runs this machine"
+    return (
+        "it may not make namespaces here, as in most containers; start the container with "
+        "--privileged, or with --cap-add SYS_ADMIN and without its seccomp and AppArmor profiles"
+    )
 
 
 def python() -> str:
@@ -65,7 +86,7 @@ def python() -> str:
 def plan() -> dict[str, Any]:
     """What a sandbox sees: (source, target) read-only and devices, symbolic links, empty folders.
 
-    System libraries, Python and its standard library, and our five modules; no package, no home.
+    System libraries, Python and its standard library, and our six modules; no package, no home.
     """
     folders = ["/usr/lib", "/usr/lib64", "/usr/lib32", "/usr/share/zoneinfo"]
     prefix = Path(python()).parent.parent
@@ -276,7 +297,7 @@ def choose(backend: str) -> str:
         )
     reason = reason_against(backend)
     if reason:
-        raise PgbenchError(f"sandbox backend {backend}: {reason}; {INSTALL[backend]}")
+        raise PgbenchError(f"sandbox backend {backend}: {reason}; {advice(backend)}")
     return backend
 
 
@@ -305,10 +326,11 @@ def doctor() -> list[tuple[str, bool, str]]:
     if bwrap:
         done = subprocess.run([bwrap, "--version"], capture_output=True, text=True, check=False)
         said = done.stdout.strip()
-    found = [("bwrap", bool(bwrap), said or INSTALL["bubblewrap"])]
+    found = [("bwrap", bool(bwrap), said or INSTALL)]
     for name in BACKENDS[:2]:
         reason = reason_against(name)
-        found.append((f"sandbox {name}", not reason, reason or "starts and runs a case"))
+        words = f"{reason}; {advice(name)}" if reason else "starts and runs a case"
+        found.append((f"sandbox {name}", not reason, words))
     if linux:
         from pgbench.verify import _kernel
 

@@ -313,6 +313,7 @@ def _below(pid):
 
 NOBODY = """
 import sys
+from pgbench.errors import PgbenchError
 from pgbench.verify.code import *
 P = Problem("assert double(3) == 6\\nassert double(10) == 20")
 for name in ("bubblewrap", "namespaces"):

@@ -6,3 +6,7 @@ class PgbenchError(Exception):
 
     The command line prints it as one line and exits with code 2 (a traceback only with `--debug`).
     """
+
+
+class Misuse(PgbenchError, ValueError):
+    """Actions, seeds or reset options that an environment does not take."""

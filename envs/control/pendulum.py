@@ -8,6 +8,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from pgbench.errors import Misuse
 from pgbench.rollout.batch_env import BatchEnv, Bools, Floats, Info, Options, Rows
 
 from .scalar import squares
@@ -73,7 +74,7 @@ class Pendulum(BatchEnv):
     def _bound(self, name: str, usual: float) -> float:
         """A reset option, or what is usual.
 
-        Raises: ValueError if it is no finite number.
+        Raises: Misuse if it is no finite number.
         """
         value = self._options.get(name, usual)
         try:
@@ -81,7 +82,7 @@ class Pendulum(BatchEnv):
         except (TypeError, ValueError):
             bound = np.nan
         if not np.isfinite(bound):
-            raise ValueError(f"reset option '{name}' must be a finite number, not {value!r}")
+            raise Misuse(f"reset option '{name}' must be a finite number, not {value!r}")
         return bound
 
     def save(self) -> Info:

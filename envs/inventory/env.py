@@ -156,9 +156,14 @@ class Inventory(BatchEnv):
         self._state[:, index] = self._traces.start[:, index]
 
     def _draw(self, rngs: list[np.random.Generator]) -> list[Traces]:
-        """A trace from each generator: of a recording the whole episode, otherwise one block."""
-        drawn = self.longest_episode() == sys.maxsize
-        length = self.default_episode_steps if drawn else self.max_episode_steps
+        """A trace from each generator: one block, or of a recording the whole episode.
+
+        And the week after it, which the last observation shows, where there is one.
+        """
+        recorded = self.longest_episode()
+        length = min(self.max_episode_steps + 1, recorded)
+        if recorded == sys.maxsize:
+            length = self.default_episode_steps
         return [self.problem.draw(rng, 1, length, "train") for rng in rngs]
 
     def _lengthen(self) -> None:

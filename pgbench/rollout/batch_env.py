@@ -19,7 +19,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from pgbench.errors import PgbenchError
+from pgbench.errors import Misuse, PgbenchError
 from pgbench.rollout.copying import Copied
 
 Floats: TypeAlias = NDArray[Any]
@@ -28,10 +28,6 @@ Rows: TypeAlias = slice | NDArray[np.intp]
 Info: TypeAlias = dict[str, Any]
 
 EVERY = slice(None)
-
-
-class BadActions(PgbenchError, ValueError):
-    """Actions of another shape than the action space's, or that are no numbers, or NaN."""
 
 
 class Options(TypedDict, total=False):
@@ -87,6 +83,9 @@ class BatchEnv(Copied, VectorEnv[Floats, Floats, Floats]):
         max_episode_steps: int | None = None,
         full_info: bool = False,
     ) -> None:
+        if render_mode is not None and render_mode not in self.render_modes:
+            takes = " or ".join(["None", *map(repr, self.render_modes)])
+            raise PgbenchError(f"render_mode must be {takes}, not {render_mode!r}")
         if num_envs < 1:
             raise PgbenchError(f"num_envs must be at least 1, not {num_envs}")
         for name, size in (("width", width), ("height", height)):
@@ -105,7 +104,7 @@ class BatchEnv(Copied, VectorEnv[Floats, Floats, Floats]):
             "render_fps": render_fps,
             "autoreset_mode": AutoresetMode.SAME_STEP,
         }
-        set_render_mode(self, render_mode)
+        self.render_mode = render_mode
         self.render_envs = num_envs if render_envs is None else min(render_envs, num_envs)
         self.width, self.height = width, height
         self.max_episode_steps = max_episode_steps
@@ -177,7 +176,7 @@ class BatchEnv(Copied, VectorEnv[Floats, Floats, Floats]):
         options: `{"reset_mask": bool (n,)}` restarts only the environments where it is true, and
             what the class names in `reset_options`.
 
-        Raises: ValueError for other options.
+        Raises: Misuse, a ValueError, for other options.
         """
         mask = reset_mask(options, self.num_envs, self.reset_options)
         if not mask.all() and self._elapsed.min() < 0:
@@ -194,14 +193,14 @@ class BatchEnv(Copied, VectorEnv[Floats, Floats, Floats]):
     def step(self, actions: Floats) -> tuple[Floats, Floats, Bools, Bools, Info]:
         """Advance every environment by one step with actions (n, a); see the class for the rest.
 
-        Raises: BadActions, a ValueError; ResetNeeded before the first reset, and after the end of
+        Raises: Misuse, a ValueError, for actions that are none; ResetNeeded before the first reset, and after the end of
             an episode where environments are not reset by themselves.
         """
         actions = self._checked(actions)
         if self._elapsed[0] < 0:
             raise ResetNeeded("call reset() before step()")
         mode = self.metadata["autoreset_mode"]
-        waiting = self._over  # for a reset at this step
+        waiting = self._over.copy()  # for a reset at this step
         if mode is AutoresetMode.DISABLED and waiting.any():
             raise ResetNeeded(
                 f"the episode is over in environments {waiting.nonzero()[0].tolist()}: call "
@@ -288,13 +287,13 @@ class BatchEnv(Copied, VectorEnv[Floats, Floats, Floats]):
         try:
             found = np.asarray(actions)
         except ValueError as error:  # rows of different lengths
-            raise BadActions(f"actions must have shape {self._action_shape}: {error}") from None
+            raise Misuse(f"actions must have shape {self._action_shape}: {error}") from None
         if found.shape != self._action_shape:
-            raise BadActions(f"actions must have shape {self._action_shape}, not {found.shape}")
+            raise Misuse(f"actions must have shape {self._action_shape}, not {found.shape}")
         if found.dtype.kind not in "fiub":
-            raise BadActions(f"actions must be numbers, not of type {found.dtype}")
+            raise Misuse(f"actions must be numbers, not of type {found.dtype}")
         if np.isnan(found.min()):
-            raise BadActions(
+            raise Misuse(
                 f"actions are NaN in environments {np.isnan(found).any(1).nonzero()[0].tolist()}; "
                 "look for the division or the overflow that made them"
             )
@@ -310,29 +309,17 @@ class BatchEnv(Copied, VectorEnv[Floats, Floats, Floats]):
 
     def _masked(self, terms: Info, mask: Bools) -> Info:
         """`terms` (n, ...) with a `_key` mask (n,) each, where full info is wanted."""
-        if not self.full_info:
+        if not self.full_info or not mask.any():
             return {}
         return {
             k: v for key, term in terms.items() for k, v in ((key, term), (f"_{key}", mask))
         }  # fmt: skip
 
 
-def set_render_mode(env: Any, mode: str | None) -> None:
-    """Set the render mode of a vector environment.
-
-    Raises: PgbenchError if it is none of `metadata["render_modes"]`.
-    """
-    known = env.metadata.get("render_modes", [])
-    if mode is not None and mode not in known:
-        drawn = f"None or {' or '.join(map(repr, known))}" if known else "None: nothing is drawn"
-        raise PgbenchError(f"render_mode of {type(env).__name__} must be {drawn}, not {mode!r}")
-    env.render_mode = mode
-
-
 def each_seed(seed: int | Sequence[int | None] | None, n: int) -> list[int | None]:
     """The seed of each of n environments: s + i for a whole number s, of whatever type.
 
-    Raises: ValueError for a seed that is no whole number, and for another number of them.
+    Raises: Misuse for a seed that is no whole number, and for another number of them.
     """
     if seed is None:
         return [None] * n
@@ -342,25 +329,25 @@ def each_seed(seed: int | Sequence[int | None] | None, n: int) -> list[int | Non
             return [first + i for i in range(n)]
         seeds = [None if s is None else operator.index(s) for s in seed]  # type: ignore[union-attr]
     except TypeError:
-        raise ValueError(f"a seed is a whole number, not {seed!r}") from None
+        raise Misuse(f"a seed is a whole number, not {seed!r}") from None
     if len(seeds) != n:
-        raise ValueError(f"seed must be an int or {n} of them, not {len(seeds)}")
+        raise Misuse(f"seed must be an int or {n} of them, not {len(seeds)}")
     return seeds
 
 
 def reset_mask(options: Info | None, n: int, known: Sequence[str] = ()) -> Bools:
     """Which of n environments a reset with these options restarts.
 
-    Raises: ValueError for a mask of another kind, and for an option that is not `known`.
+    Raises: Misuse for a mask of another kind, and for an option that is not `known`.
     """
     options = options or {}
     for name in options:
         if name != "reset_mask" and name not in known:
             takes = ", ".join(("reset_mask", *known))
-            raise ValueError(f"unknown reset option '{name}'; this environment takes {takes}")
+            raise Misuse(f"unknown reset option '{name}'; this environment takes {takes}")
     mask = np.asarray(options.get("reset_mask", np.ones(n, np.bool_)))
     if mask.dtype != np.bool_ or mask.shape != (n,) or not mask.any():
-        raise ValueError(f"options['reset_mask'] must be bool of shape ({n},), not all false")
+        raise Misuse(f"options['reset_mask'] must be bool of shape ({n},), not all false")
     return mask
 
 

@@ -204,8 +204,7 @@ def _csv(data: bytes, path: Path) -> list[Row]:
 def _parquet(data: bytes, path: Path) -> list[Row]:
     table = package("pyarrow.parquet").read_table
     try:
-        found = table(io.BytesIO(data))
-        values = found.rename_columns(_distinct(found.column_names, path)).to_pylist()
+        values = table(io.BytesIO(data)).to_pylist()
     except (ValueError, OSError) as error:  # pyarrow's own errors are kinds of these
         raise PgbenchError(
             f"data file {path} is no Parquet: {str(error).splitlines()[0]}"

@@ -193,8 +193,8 @@ class BatchEnv(Copied, VectorEnv[Floats, Floats, Floats]):
     def step(self, actions: Floats) -> tuple[Floats, Floats, Bools, Bools, Info]:
         """Advance every environment by one step with actions (n, a); see the class for the rest.
 
-        Raises: Misuse, a ValueError, for actions that are none; ResetNeeded before the first reset, and after the end of
-            an episode where environments are not reset by themselves.
+        Raises: Misuse, a ValueError, for actions that are none; ResetNeeded before the first reset,
+            and after the end of an episode where environments are not reset by themselves.
         """
         actions = self._checked(actions)
         if self._elapsed[0] < 0:
@@ -229,7 +229,7 @@ class BatchEnv(Copied, VectorEnv[Floats, Floats, Floats]):
             info |= self._step_info(terms, ~done)
         return observations, rewards, terminated, truncated, info
 
-    @property
+    @property  # type: ignore[misc]  # as in SyncVectorEnv, it cannot be set
     def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
         """The generator of each environment, as `SyncVectorEnv` gives them."""
         self._seed(None, np.arange(self.num_envs))
@@ -325,7 +325,7 @@ def each_seed(seed: int | Sequence[int | None] | None, n: int) -> list[int | Non
         return [None] * n
     try:
         if not isinstance(seed, Sequence) and np.ndim(seed) == 0:
-            first = operator.index(seed)  # type: ignore[arg-type]
+            first = operator.index(seed)
             return [first + i for i in range(n)]
         seeds = [None if s is None else operator.index(s) for s in seed]  # type: ignore[union-attr]
     except TypeError:

@@ -47,7 +47,8 @@ class Copied:
             if isinstance(value, PLAIN) or key in NAMED
         }
         args, kwargs = self._made
-        state = {"plain": plain, "version": getattr(self, "version", ""), "state": self.state_dict()}  # type: ignore[attr-defined]
+        version, saved = getattr(self, "version", ""), self.state_dict()  # type: ignore[attr-defined]
+        state = {"plain": plain, "version": version, "state": saved}
         return _remade, (type(self), args, kwargs), state
 
     def __setstate__(self, saved: dict[str, Any]) -> None:

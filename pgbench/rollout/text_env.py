@@ -70,7 +70,11 @@ class TextEnv(Copied, VectorEnv[Any, Any, Any]):
         self.num_envs, self.turns, self.split = num_envs, turns, split
         if num_envs < 1:
             raise PgbenchError(f"num_envs must be at least 1, not {num_envs}")
-        self.metadata = {"render_modes": ["ansi"], "autoreset_mode": AutoresetMode.SAME_STEP}
+        self.metadata = {
+            "render_modes": ["ansi"],
+            "render_fps": 1,
+            "autoreset_mode": AutoresetMode.SAME_STEP,
+        }
         self.single_observation_space = AnyText(10**6, min_length=0, charset=CHARSET)
         self.single_action_space = AnyText(10**5, min_length=0, charset=CHARSET)
         self.observation_space = batch_space(self.single_observation_space, num_envs)

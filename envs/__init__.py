@@ -14,6 +14,7 @@ _CONTROL: dict[str, Any] = {
     "metrics": [Metric("return per episode")],
     "capabilities": {"ContinuousActions"},
 }
+_LONG = 1000  # steps of an episode, unless another number stands there
 _SHORT = {"smoke": 10_000, "small": 100_000, "paper": 1_000_000}
 _MILLION = {"smoke": 10_000, "small": 200_000, "paper": 1_000_000}
 _MILLIONS = {"smoke": 10_000, "small": 200_000, "paper": 3_000_000}
@@ -21,41 +22,53 @@ _MILLIONS = {"smoke": 10_000, "small": 200_000, "paper": 3_000_000}
 # fmt: off
 register_env("hopper", "pgbench.envs.control.hopper:Hopper", underlying="Hopper-v5",
     summary="a one-legged robot hops forward",
-    budgets=_MILLION, anchors={"random": Anchor(18.28, _RANDOM)}, **_CONTROL)
+    budgets=_MILLION, anchors={"random": Anchor(18.28, _RANDOM)},
+    max_episode_steps=_LONG, **_CONTROL)
 register_env("walker2d", "pgbench.envs.control.walker2d:Walker2d", underlying="Walker2d-v5",
     summary="a two-legged robot walks forward in the plane",
-    budgets=_MILLION, anchors={"random": Anchor(1.611, _RANDOM)}, **_CONTROL)
+    budgets=_MILLION, anchors={"random": Anchor(1.611, _RANDOM)},
+    max_episode_steps=_LONG, **_CONTROL)
 register_env("halfcheetah", "pgbench.envs.control.halfcheetah:HalfCheetah",
     underlying="HalfCheetah-v5", summary="a two-legged runner in the plane",
-    budgets=_MILLION, anchors={"random": Anchor(-279.1, _RANDOM)}, **_CONTROL)
+    budgets=_MILLION, anchors={"random": Anchor(-279.1, _RANDOM)},
+    max_episode_steps=_LONG, **_CONTROL)
 register_env("ant", "pgbench.envs.control.ant:Ant", underlying="Ant-v5",
     summary="a four-legged robot walks along x",
-    budgets=_MILLIONS, anchors={"random": Anchor(-65.78, _RANDOM)}, **_CONTROL)
+    budgets=_MILLIONS, anchors={"random": Anchor(-65.78, _RANDOM)},
+    max_episode_steps=_LONG, **_CONTROL)
 register_env("humanoid", "pgbench.envs.control.humanoid:Humanoid", underlying="Humanoid-v5",
     summary="a humanoid walks along x",
-    budgets=_MILLIONS, anchors={"random": Anchor(111.8, _RANDOM)}, **_CONTROL)
+    budgets=_MILLIONS, anchors={"random": Anchor(111.8, _RANDOM)},
+    max_episode_steps=_LONG, **_CONTROL)
 register_env("humanoid-standup", "pgbench.envs.control.humanoid_standup:HumanoidStandup",
     underlying="HumanoidStandup-v5", summary="a humanoid stands up from lying",
-    budgets=_MILLIONS, anchors={"random": Anchor(33560.0, _RANDOM)}, **_CONTROL)
+    budgets=_MILLIONS, anchors={"random": Anchor(33560.0, _RANDOM)},
+    max_episode_steps=_LONG, **_CONTROL)
 register_env("swimmer", "pgbench.envs.control.swimmer:Swimmer", underlying="Swimmer-v5",
     summary="a chain of three segments swims",
-    budgets=_MILLION, anchors={"random": Anchor(0.2511, _RANDOM)}, **_CONTROL)
+    budgets=_MILLION, anchors={"random": Anchor(0.2511, _RANDOM)},
+    max_episode_steps=_LONG, **_CONTROL)
 register_env("inverted-pendulum", "pgbench.envs.control.inverted_pendulum:InvertedPendulum",
     underlying="InvertedPendulum-v5", summary="balance a pole on a cart",
-    budgets=_SHORT, anchors={"random": Anchor(4.71, _RANDOM)}, **_CONTROL)
+    budgets=_SHORT, anchors={"random": Anchor(4.71, _RANDOM)},
+    max_episode_steps=1000, **_CONTROL)
 register_env("inverted-double-pendulum",
     "pgbench.envs.control.inverted_double_pendulum:InvertedDoublePendulum",
     underlying="InvertedDoublePendulum-v5", summary="balance two poles on a cart",
-    budgets=_SHORT, anchors={"random": Anchor(44.64, _RANDOM)}, **_CONTROL)
+    budgets=_SHORT, anchors={"random": Anchor(44.64, _RANDOM)},
+    max_episode_steps=1000, **_CONTROL)
 register_env("reacher", "pgbench.envs.control.reacher:Reacher", underlying="Reacher-v5",
     summary="a two-jointed arm reaches for a point",
-    budgets=_SHORT, anchors={"random": Anchor(-42.61, _RANDOM)}, **_CONTROL)
+    budgets=_SHORT, anchors={"random": Anchor(-42.61, _RANDOM)},
+    max_episode_steps=50, **_CONTROL)
 register_env("pusher", "pgbench.envs.control.pusher:Pusher", underlying="Pusher-v5",
     summary="a seven-jointed arm pushes a cylinder to a goal",
-    budgets=_SHORT, anchors={"random": Anchor(-149.0, _RANDOM)}, **_CONTROL)
+    budgets=_SHORT, anchors={"random": Anchor(-149.0, _RANDOM)},
+    max_episode_steps=100, **_CONTROL)
 register_env("pendulum", "pgbench.envs.control.pendulum:Pendulum", underlying="Pendulum-v1",
     summary="swing a pendulum up and hold it",
-    budgets=_SHORT, anchors={"random": Anchor(-1200.0, _RANDOM)}, **_CONTROL)
+    budgets=_SHORT, anchors={"random": Anchor(-1200.0, _RANDOM)},
+    max_episode_steps=200, **_CONTROL)
 # fmt: on
 
 # Inventory networks; Alvo et al. (arXiv:2306.11246) and the references in envs/inventory.
@@ -66,6 +79,7 @@ _SHARE = [Metric("share of the just-in-time profit", "max", "%")]
 _INVENTORY: dict[str, Any] = {
     "family": "inventory",
     "evaluator": "pgbench.envs.inventory.evaluation:evaluate",
+    "max_episode_steps": 50,
     "budgets": {"smoke": 2_000_000, "small": 100_000_000, "paper": 5_000_000_000},
 }
 _OPEN = {"ContinuousActions", "Differentiable", "Graph"}

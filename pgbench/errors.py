@@ -14,3 +14,7 @@ class Diverged(PgbenchError):
 
 class Breach(PgbenchError):
     """An algorithm or an environment that is not what docs/contract.md asks; a run ends failed."""
+
+
+class Misuse(PgbenchError, ValueError):
+    """Actions, seeds or reset options that an environment does not take."""

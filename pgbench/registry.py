@@ -70,6 +70,9 @@ class EnvSpec:
     needs: str = ""  # keywords without which it cannot be made, such as `source=FILE`
     episodes: int = 20  # of the final evaluation, unless the user says otherwise
     curve_episodes: int = 4  # of an evaluation in between
+    # The time limit that `entry_point` has by default and takes as a keyword, for Gymnasium's spec;
+    # None where episodes end by themselves.
+    max_episode_steps: int | None = None
     origin: str = ""
 
     @property

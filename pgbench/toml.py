@@ -16,7 +16,7 @@ def read(path: Path, what: str) -> dict[str, Any]:
     Raises: PgbenchError if it is missing, unreadable or no TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise PgbenchError(f"there is no {what} file {path}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:

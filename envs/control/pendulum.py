@@ -8,6 +8,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from pgbench.errors import Misuse
 from pgbench.ranges import Number
 from pgbench.rollout.batch_env import BatchEnv, Bools, Floats, Info, Options, Rows
 
@@ -31,11 +32,13 @@ class Pendulum(BatchEnv):
     Action (n, 1): torque, clipped to [-2, 2].
     Reward: - angle^2 - 0.1 angular velocity^2 - 0.001 torque^2, the angle in [-pi, pi].
     Never terminates; truncates after 200 steps.
-    Reset: angle uniform in [-pi, pi], angular velocity uniform in [-1, 1].
+    Reset: angle uniform in [-pi, pi], angular velocity uniform in [-1, 1]; the reset options
+    x_init and y_init are other bounds of the two.
 
-    NaN in an action stays in that environment's state until its episode ends, as in Gymnasium.
     The option num_threads has no effect.
     """
+
+    reset_options = ("x_init", "y_init")
 
     default_episode_steps = 200
 
@@ -65,9 +68,23 @@ class Pendulum(BatchEnv):
 
     def restart(self, ids: NDArray[np.intp], rngs: list[np.random.Generator]) -> None:
         """See the class."""
-        high = np.array((np.pi, 1.0))
+        high = np.array((self._bound("x_init", np.pi), self._bound("y_init", 1.0)))
         for i, rng in zip(ids, rngs, strict=True):
             self._state[i] = rng.uniform(low=-high, high=high)
+
+    def _bound(self, name: str, usual: float) -> float:
+        """A reset option, or what is usual.
+
+        Raises: Misuse if it is no finite number.
+        """
+        value = self._options.get(name, usual)
+        try:
+            bound = float(value)
+        except (TypeError, ValueError):
+            bound = np.nan
+        if not np.isfinite(bound):
+            raise Misuse(f"reset option '{name}' must be a finite number, not {value!r}")
+        return bound
 
     def save(self) -> Info:
         """See `BatchEnv`."""
@@ -78,20 +95,24 @@ class Pendulum(BatchEnv):
         self._state = np.array(state["state"])
 
     def render(self) -> tuple[NDArray[np.uint8], ...] | None:
-        """The rod and its axle in each of the first `render_envs`, uint8 (500, 500, 3)."""
+        """The rod and its axle in each of the first `render_envs`, uint8 (height, width, 3).
+
+        500 x 500 pixels unless `width` and `height` say otherwise.
+        """
         if self.render_mode is None:
             return None
-        return tuple(_picture(angle) for angle in self._state[: self.render_envs, 0])
+        size = self.height or FRAME_SIZE, self.width or FRAME_SIZE
+        return tuple(_picture(angle, *size) for angle in self._state[: self.render_envs, 0])
 
 
-def _picture(angle: float) -> NDArray[np.uint8]:
-    """A rod of length 1 and width 0.2 in a window of +-2.2, uint8 (500, 500, 3)."""
-    pixel = 4.4 / FRAME_SIZE
-    axis = (np.arange(FRAME_SIZE) + 0.5) * pixel - 2.2
-    x, y = axis[None, :], -axis[:, None]  # (1, W), (H, 1)
+def _picture(angle: float, height: int, width: int) -> NDArray[np.uint8]:
+    """A rod of length 1 and width 0.2 in a window of at least +-2.2, uint8 (height, width, 3)."""
+    pixel = 4.4 / min(height, width)
+    x = ((np.arange(width) + 0.5) * pixel - 2.2 * width / min(height, width))[None, :]
+    y = -((np.arange(height) + 0.5) * pixel - 2.2 * height / min(height, width))[:, None]
     tip_x, tip_y = -np.sin(angle), np.cos(angle)  # upright at 0, counter-clockwise positive
     along = np.clip(x * tip_x + y * tip_y, 0, 1)
-    frame = np.full((FRAME_SIZE, FRAME_SIZE, 3), 255.0)
+    frame = np.full((height, width, 3), 255.0)
     axle = (np.hypot(x, y), 0.05, np.zeros(3))
     rod = (np.hypot(x - along * tip_x, y - along * tip_y), 0.1, ROD)
     for distance, radius, colour in (rod, axle):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import cached_property
 from typing import Any, Protocol, Unpack
 
@@ -45,10 +46,12 @@ class Inventory(BatchEnv):
     Action float32 (n, edges): units ordered on each edge of `network.edges`. Negative orders
     become 0, and where a location's orders exceed its stock they are scaled down together; an
     order above 100 times the mean demand counts as that.
-    Reward: minus the cost of the period per store. Episodes are truncated after 50 periods.
+    Reward: minus the cost of the period per store. Episodes are truncated after 50 periods; demand
+    of a longer one is drawn in blocks of 50. Recorded weeks end where the recording does.
     """
 
     default_episode_steps = TRAIN[0]
+    render_modes = ()
 
     def __init__(
         self, num_envs: int, problem: Problem, *, test_periods: Count = 1000,
@@ -75,6 +78,11 @@ class Inventory(BatchEnv):
         self._simulator = Simulator(n)
         self._state = torch.zeros(n.stock, num_envs)
         self._traces: Traces | None = None
+        if self.max_episode_steps > self.longest_episode():
+            raise PgbenchError(
+                f"max_episode_steps takes at most {self.longest_episode()}, the recorded weeks, "
+                f"not {self.max_episode_steps}"
+            )
         bound = np.full(n.size, np.inf, np.float32)
         self.set_observation_space(spaces.Box(-bound, bound))
 
@@ -113,11 +121,12 @@ class Inventory(BatchEnv):
 
     def advance(self, actions: Floats) -> tuple[Floats, Bools, Info]:
         """See the class."""
+        self._lengthen()
         assert self._traces is not None
         sim = self._simulator
         wanted = torch.from_numpy(actions.astype(np.float32)).T
         orders = self.admissible(self._state, wanted, sim)
-        at = torch.from_numpy(self._elapsed) + self._traces.shift
+        at = torch.from_numpy(self._elapsed % self._traces.periods) + self._traces.shift
         demand = self._traces.demand[at, :, torch.arange(self.num_envs)].T
         self._state, cost = sim.step(self._state, orders, demand, sim.fixed(self._traces))
         rewards = -cost.double().numpy() / self.network.stores
@@ -136,18 +145,44 @@ class Inventory(BatchEnv):
 
     def restart(self, ids: NDArray[np.intp], rngs: list[np.random.Generator]) -> None:
         """Draw a new trace for each lane of `ids`."""
-        length = self.max_episode_steps
-        drawn = [self.problem.draw(rng, 1, length, "train") for rng in rngs]
+        drawn = self._draw(rngs)
         index = torch.from_numpy(ids)
         if self._traces is None:
-            blank = drawn[0].pick(torch.zeros(self.num_envs, dtype=torch.long))
-            self._traces = blank
+            self._traces = drawn[0].pick(torch.zeros(self.num_envs, dtype=torch.long))
         for name in ("demand", "start"):
             new = torch.cat([getattr(d, name) for d in drawn], -1)
             getattr(self._traces, name)[..., index] = new
         for key, value in self._traces.fixed.items():
             value[..., index] = torch.cat([d.fixed[key] for d in drawn], -1)
         self._state[:, index] = self._traces.start[:, index]
+
+    def _draw(self, rngs: list[np.random.Generator]) -> list[Traces]:
+        """A trace from each generator: one block, or of a recording the whole episode.
+
+        And the week after it, which the last observation shows, where there is one.
+        """
+        recorded = self.longest_episode()
+        length = min(self.max_episode_steps + 1, recorded)
+        if recorded == sys.maxsize:
+            length = self.default_episode_steps
+        return [self.problem.draw(rng, 1, length, "train") for rng in rngs]
+
+    def _lengthen(self) -> None:
+        """Draw the next block of demand for the lanes that have used theirs up."""
+        assert self._traces is not None
+        periods = self._traces.periods
+        if self._elapsed.max() < periods:
+            return
+        ids = ((self._elapsed > 0) & (self._elapsed % periods == 0) & ~self._over).nonzero()[0]
+        for i in ids.tolist():
+            rng = self._rngs[i]
+            assert rng is not None
+            self._traces.demand[..., i] = self._draw([rng])[0].demand[..., 0]
+
+    def longest_episode(self) -> int:
+        """The recorded periods; where demand is drawn there is no end."""
+        recorded: int | None = getattr(self.problem, "recorded", None)
+        return sys.maxsize if recorded is None else recorded
 
     def save(self) -> Info:
         """See `BatchEnv`."""

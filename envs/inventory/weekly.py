@@ -33,6 +33,11 @@ class Weeks:
         """Periods and warm-up of every split."""
         return {name: (traces.periods, recorded.IGNORE) for name, traces in self._splits.items()}
 
+    @property
+    def recorded(self) -> int:
+        """Weeks of a training episode that the recording has."""
+        return self._splits["train"].periods
+
     def draw(self, rng: np.random.Generator, count: int, periods: int, split: str) -> Traces:
         """`count` of the samples without replacement, or all where there are fewer."""
         traces = self._splits[split]

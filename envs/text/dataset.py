@@ -69,6 +69,8 @@ class DatasetEnv(TextEnv):
         bad = []
         for split, row in rows:
             try:
+                if row.broken is not None:
+                    raise BadRow(f"its {row.broken} has half a character (a lone surrogate)")
                 item = make(row)
             except BadRow as error:
                 bad.append(f"{row.place}: {error}")

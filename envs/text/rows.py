@@ -7,10 +7,13 @@ import gzip
 import hashlib
 import io
 import json
+import math
 import os
 import re
 import socket
+import warnings
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,10 +28,34 @@ HUB = re.compile(r"[\w.-]+/[\w.-]+")
 
 @dataclass(frozen=True)
 class Row:
-    """One row and how to name it to the user, such as `train.jsonl line 17`."""
+    """One row and how to name it to the user, such as `train.jsonl line 17`.
+
+    A number that is none (NaN, infinite) is a missing value, None, whatever file it comes from.
+    """
 
     place: str
     fields: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        """Drop what is no number."""
+        for name, value in self.fields.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                self.fields[name] = None
+
+    @property
+    def broken(self) -> str | None:
+        """The name of a field with half a character (a lone surrogate): no text can be made of it.
+
+        JSON can write one; it comes from a text that was cut between its halves.
+        """
+        for name, value in self.fields.items():
+            try:
+                json.dumps((name, value), ensure_ascii=False, default=str).encode()
+            except UnicodeEncodeError:
+                return name.encode(errors="replace").decode()
+            except (ValueError, TypeError, RecursionError):
+                continue
+        return None
 
 
 @dataclass(frozen=True)
@@ -116,9 +143,34 @@ def _json(data: bytes, path: Path) -> list[Row]:
 
 def _parse(text: str, place: str) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         raise PgbenchError(f"data file {place} is no JSON: {error}") from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose keys differ."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {twice!r} stands twice in one object")
+    return found
+
+
+def _distinct(names: Sequence[str], path: Path) -> list[str]:
+    """Column names, where the second of one name is `name.2`, and so on; a warning names them."""
+    found: list[str] = []
+    for at, name in enumerate(names):
+        count = list(names[: at + 1]).count(name)
+        found.append(name if count == 1 else f"{name}.{count}")
+        if count > 1 and name.strip():
+            warnings.warn(
+                f"data file {path}: the column '{name}' stands there {count} times; the first is "
+                f"'{name}', the next '{found[-1]}'",
+                stacklevel=2,
+            )
+    return found
 
 
 def _row(value: Any, place: str) -> Row:
@@ -128,17 +180,24 @@ def _row(value: Any, place: str) -> Row:
 
 
 def _csv(data: bytes, path: Path) -> list[Row]:
-    lines = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
+    lines = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
     rows = []
+    limit = csv.field_size_limit(2**31 - 1)  # a cell may be as long as the file
     try:
-        for fields in lines:
-            if None in fields or None in fields.values():
+        header = _distinct(next(lines, []), path)
+        for cells in lines:
+            if not cells:
+                continue
+            if len(cells) != len(header):
                 raise PgbenchError(
                     f"data file {path} line {lines.line_num} has not as many cells as the header"
                 )
-            rows.append(Row(f"{path.name} line {lines.line_num}", dict(fields)))
+            fields = dict(zip(header, cells, strict=True))
+            rows.append(Row(f"{path.name} line {lines.line_num}", fields))
     except csv.Error as error:
         raise PgbenchError(f"data file {path} line {lines.line_num}: {error}") from None
+    finally:
+        csv.field_size_limit(limit)
     return rows
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -43,8 +44,9 @@ class MujocoBatchEnv(BatchEnv):
     A simulation that becomes unstable (NaN, infinite or huge values) is put back to the model's
     default state by MuJoCo, as in Gymnasium, and the episode goes on; one in which MuJoCo raises
     an error, which Gymnasium turns into an exception, ends its episode as terminated instead.
-    NaN in an action makes MuJoCo ignore that environment's controls for the step; a control cost
-    taken from the action is NaN then, as in Gymnasium.
+
+    A copy (`copy.deepcopy`, `pickle`) has a model of its own, compiled from the same file: changes
+    made to `model` by hand are not copied.
     """
 
     model_file: ClassVar[str]
@@ -158,7 +160,9 @@ class MujocoBatchEnv(BatchEnv):
     # Pictures.
 
     def render(self) -> tuple[NDArray[np.uint8], ...] | None:
-        """A picture of each of the first `render_envs` environments, uint8 (480, 480, 3).
+        """A picture of each of the first `render_envs` environments, uint8 (height, width, 3).
+
+        480 x 480 pixels unless `width` and `height` say otherwise.
 
         Gymnasium's camera, moved along with `place` so that a robot stays in the picture.
         Raises: PgbenchError if there is no OpenGL.
@@ -187,8 +191,9 @@ class MujocoBatchEnv(BatchEnv):
         if sys.platform == "linux" and not os.environ.get("DISPLAY"):
             os.environ.setdefault("MUJOCO_GL", "egl")
         screen = self.model.vis.global_
-        screen.offwidth = max(screen.offwidth, FRAME_SIZE)
-        screen.offheight = max(screen.offheight, FRAME_SIZE)
+        width, height = self.width or FRAME_SIZE, self.height or FRAME_SIZE
+        screen.offwidth = max(screen.offwidth, width)
+        screen.offheight = max(screen.offheight, height)
         try:
             from gymnasium.envs.mujoco.mujoco_rendering import MujocoRenderer
 
@@ -196,7 +201,7 @@ class MujocoBatchEnv(BatchEnv):
                 # Gymnasium's viewer prints a second error when its context cannot be made.
                 importlib.import_module(f"mujoco.{backend}").GLContext(1, 1).free()
             renderer = MujocoRenderer(
-                self.model, self._picture_data, dict(self.camera), FRAME_SIZE, FRAME_SIZE
+                self.model, self._picture_data, dict(self.camera), width, height
             )
             renderer.render("rgb_array")
         except Exception as error:  # each OpenGL back end fails with an exception of its own
@@ -205,12 +210,14 @@ class MujocoBatchEnv(BatchEnv):
                 "apt-get install libegl1 libegl-mesa0 libgl1-mesa-dri and set MUJOCO_GL=egl, "
                 "or install libosmesa6 and set MUJOCO_GL=osmesa"
             ) from error
+        # At exit, too, before the modules that a context needs to end are gone.
+        self._end_drawing = weakref.finalize(self, renderer.close)
         return renderer
 
     def close_extras(self, **kwargs: Any) -> None:
         """Free the renderer and the native threads; no step is possible afterwards."""
         if self._renderer is not None:
-            self._renderer.close()
+            self._end_drawing()
             self._renderer = None
         # The live arrays hold the batch, and the batch its threads.
         for name in ("batch", "qpos", "qvel", "ctrl", *self._derived):

@@ -17,11 +17,14 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
+from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from pgbench.errors import PgbenchError
 from pgbench.ranges import Count
+from pgbench.rollout.batch_env import each_seed, reset_mask
+from pgbench.rollout.copying import Copied
 from pgbench.tasks import SPLITS, Message, Task, Verdict
 
 CHARSET = frozenset(map(chr, [9, 10, *range(32, 127)]))
@@ -43,12 +46,16 @@ class AnyText(spaces.Text):
         return isinstance(x, str) and self.min_length <= len(x) <= self.max_length
 
 
-class TextEnv(VectorEnv[Any, Any, Any]):
+class TextEnv(Copied, VectorEnv[Any, Any, Any]):
     """Tasks as a vector environment; one episode is one task, in up to `turns` completions.
 
     Observations: tuple of n prompts (the conversation as one text). Actions: n completions.
     Reward: the verdict's, in [0, 1] unless the environment says otherwise; in a conversation that
     of the last turn, the turns before it give 0.
+
+    Finished lanes go on with a new task in the same step; `set_autoreset_mode` chooses another
+    mode of Gymnasium's. A lane that was never seeded has the same tasks in every process.
+    `render` with `render_mode` "ansi" gives the conversations; there are no pictures.
     """
 
     # What a subclass may set.
@@ -62,7 +69,13 @@ class TextEnv(VectorEnv[Any, Any, Any]):
         if split not in SPLITS:
             raise PgbenchError(f"split takes train or test, not '{split}'")
         self.num_envs, self.turns, self.split = num_envs, turns, split
-        self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP}
+        if num_envs < 1:
+            raise PgbenchError(f"num_envs must be at least 1, not {num_envs}")
+        self.metadata = {
+            "render_modes": ["ansi"],
+            "render_fps": 1,
+            "autoreset_mode": AutoresetMode.SAME_STEP,
+        }
         self.single_observation_space = AnyText(10**6, min_length=0, charset=CHARSET)
         self.single_action_space = AnyText(10**5, min_length=0, charset=CHARSET)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
@@ -70,6 +83,7 @@ class TextEnv(VectorEnv[Any, Any, Any]):
         self.rngs = [random.Random(lane) for lane in range(num_envs)]
         self.tasks: list[Task] = []
         self.conversations: list[tuple[Message, ...]] = []
+        self._over = np.zeros(num_envs, bool)  # lanes that wait for their reset
 
     # What a subclass implements.
 
@@ -122,54 +136,89 @@ class TextEnv(VectorEnv[Any, Any, Any]):
                 ]
         return lines
 
+    def set_autoreset_mode(self, mode: AutoresetMode | str) -> None:
+        """Choose when lanes whose conversations end start anew, as Gymnasium defines it."""
+        self.metadata["autoreset_mode"] = AutoresetMode(mode)
+
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: Any = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Prompts of new tasks; `seed` as for every vector environment."""
-        seeds: Sequence[int | None]
-        if seed is None or isinstance(seed, int):
-            seeds = [None if seed is None else seed + i for i in range(self.num_envs)]
-        else:
-            seeds = list(seed)
-            if len(seeds) != self.num_envs:
-                raise PgbenchError(f"{self.num_envs} seeds expected, {len(seeds)} given")
-        for lane, value in enumerate(seeds):
-            if value is not None:
+        """Prompts of new tasks; `seed` and `reset_mask` as for every vector environment.
+
+        Raises: Misuse for other options and for what is no seed.
+        """
+        mask = reset_mask(options, self.num_envs)
+        if not mask.all() and not self.tasks:
+            raise ResetNeeded("the first reset() must be of all environments")
+        for lane, value in enumerate(each_seed(seed, self.num_envs)):
+            if value is not None and mask[lane]:
                 self.rngs[lane].seed(value)
-        self.tasks = [self.sample(1, rng, self.split)[0] for rng in self.rngs]
-        self.conversations = [task.messages for task in self.tasks]
+        if not self.tasks:
+            self.tasks = [self.sample(1, rng, self.split)[0] for rng in self.rngs]
+            self.conversations = [task.messages for task in self.tasks]
+            self._over[:] = False
+        else:
+            for lane in mask.nonzero()[0].tolist():
+                self._begin(lane)
         return self._texts(), {}
+
+    def _begin(self, lane: int) -> None:
+        self.tasks[lane] = self.sample(1, self.rngs[lane], self.split)[0]
+        self.conversations[lane] = self.tasks[lane].messages
+        self._over[lane] = False
 
     def step(self, actions: Sequence[str]) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Judge a completion in every lane; finished lanes go on with a new task.
 
-        Raises: PgbenchError before the first `reset`, and for another number of completions.
+        Raises: PgbenchError before the first `reset`, for another number of completions, and for
+            what is no text; ResetNeeded after an end where lanes are not reset by themselves.
         """
         if not self.tasks:
             raise PgbenchError("there is no task to answer yet: call reset before step")
-        if len(actions) != self.num_envs:
-            raise PgbenchError(f"{self.num_envs} completions expected, {len(actions)} given")
-        said = [str(action) for action in actions]
-        verdicts = self.verify(self.tasks, said)
+        said = self._completions(actions)
+        mode = self.metadata["autoreset_mode"]
+        waiting = self._over.nonzero()[0].tolist()
+        if mode is AutoresetMode.DISABLED and waiting:
+            raise ResetNeeded(f"the episode is over in environments {waiting}: call reset()")
+        answering = [lane for lane in range(self.num_envs) if lane not in waiting]
+        verdicts = self.verify([self.tasks[i] for i in answering], [said[i] for i in answering])
         reward, done = np.zeros(self.num_envs), np.zeros(self.num_envs, bool)
+        correct, judged = np.zeros(self.num_envs, bool), np.zeros(self.num_envs, bool)
         final = np.full(self.num_envs, None, dtype=object)
-        for lane, (task, verdict) in enumerate(zip(self.tasks, verdicts, strict=True)):
+        for lane, verdict in zip(answering, verdicts, strict=True):
+            correct[lane], judged[lane] = verdict.correct, True
             talk = (*self.conversations[lane], Message("assistant", said[lane]))
-            answer = self.reply(task, talk, verdict)
+            answer = self.reply(self.tasks[lane], talk, verdict)
             self.conversations[lane] = talk if answer is None else (*talk, answer)
             if answer is not None:
                 continue
             reward[lane], done[lane] = verdict.reward, True
-            final[lane] = self._text(lane)
-            self.tasks[lane] = self.sample(1, self.rngs[lane], self.split)[0]
-            self.conversations[lane] = self.tasks[lane].messages
-        info: dict[str, Any] = {
-            "correct": np.array([v.correct for v in verdicts]),
-            "_correct": np.ones(self.num_envs, bool),
-        }
-        if done.any():
+            if mode is AutoresetMode.SAME_STEP:
+                final[lane] = self._text(lane)
+                self._begin(lane)
+        for lane in waiting:
+            self._begin(lane)
+        info: dict[str, Any] = {"correct": correct, "_correct": judged} if answering else {}
+        if mode is not AutoresetMode.SAME_STEP:
+            self._over = done.copy()
+        elif done.any():
+            last = {"correct": correct & done, "_correct": done.copy()}
             info |= {"final_obs": final, "_final_obs": done.copy()}
+            info |= {"final_info": last, "_final_info": done.copy()}
         return self._texts(), reward, done, np.zeros(self.num_envs, bool), info
+
+    def _completions(self, actions: Sequence[str]) -> list[str]:
+        given = [actions] if isinstance(actions, str) else list(actions)
+        if len(given) != self.num_envs:
+            raise PgbenchError(f"{self.num_envs} completions expected, {len(given)} given")
+        for text in given:
+            if not isinstance(text, str):
+                raise PgbenchError(f"a completion is a text, not {type(text).__name__}")
+        return [str(text) for text in given]
+
+    def render(self) -> tuple[str, ...] | None:
+        """The conversation of every lane, with "ansi"; None without a render mode."""
+        return None if self.render_mode is None else self._texts()
 
     def _text(self, lane: int) -> str:
         return "\n".join(message.content for message in self.conversations[lane])
@@ -182,6 +231,7 @@ class TextEnv(VectorEnv[Any, Any, Any]):
         return {
             "rngs": [_pack(rng) for rng in self.rngs],
             "tasks": [self._open(lane) for lane in range(self.num_envs)] if self.tasks else [],
+            **({"over": self._over.tolist()} if self._over.any() else {}),
         }
 
     def _open(self, lane: int) -> dict[str, Any]:
@@ -193,6 +243,7 @@ class TextEnv(VectorEnv[Any, Any, Any]):
         for rng, value in zip(self.rngs, saved["rngs"], strict=True):
             version, words, gauss = value
             rng.setstate((version, tuple(words), gauss))
+        self._over = np.array(saved.get("over", [False] * self.num_envs))
         self.tasks = [self.find(entry["id"]) for entry in saved["tasks"]]
         self.conversations = [
             (*task.messages, *(Message(*words) for words in entry["said"]))

@@ -98,8 +98,6 @@ def test_unstable_simulation_behaves_as_in_gymnasium(env, value):
         action = theirs.action_space.sample()
         if step == 4:
             theirs.envs[1].unwrapped.data.qvel[0] = ours.qvel[1, 0] = value
-        if step == 8:
-            action[0] = np.nan
         for one, two in zip(theirs.step(action)[:4], ours.step(action)[:4], strict=True):
             np.testing.assert_array_equal(one, two)
 

@@ -59,14 +59,15 @@ def test_single_environment_equals_gymnasiums_own(name):
         assert np.array_equal(one[0], two[0]) and one[1:4] == two[1:4]
         if one[2] or one[3]:
             ended += 1
-            with pytest.raises(gymnasium.error.ResetNeeded):
-                ours.step(action)
+            if one[2]:
+                with pytest.raises(gymnasium.error.ResetNeeded):
+                    ours.step(action)
             assert np.array_equal(theirs.reset()[0], ours.reset()[0])
     assert np.array_equal(theirs.reset(seed=5)[0], ours.reset(seed=5)[0])
 
 
 def test_single_environment_reports_info():
-    env = gymnasium.make("pgbench/hopper-v0", full_info=True)
+    env = gymnasium.make("pgbench/hopper-v0")
     _, info = env.reset(seed=0)
     assert info["x_position"] == pytest.approx(0, abs=0.01)
     terminated = False

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+import pgbench
 from pgbench.envs.text.rows import read
 from pgbench.errors import PgbenchError
 
@@ -106,3 +107,65 @@ def test_other_sources(tmp_path, monkeypatch):
     monkeypatch.setattr("pgbench.envs.text.rows._reachable", lambda: False)
     with pytest.raises(PgbenchError, match=r"cannot be fetched from the hub.*env\.source=FILE"):
         read("pgbench-tests/there-is-no-such-data-set")
+
+
+def rows_of(text, name, tmp_path):
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    return read(str(tmp_path / name)).splits[""]
+
+
+def test_a_number_that_is_none_is_a_missing_value(tmp_path):
+    for value in ("NaN", "Infinity", "-Infinity", "null"):
+        row = '{"problem": "x?", "answer": ' + value + "}"
+        for name, text in (("a.jsonl", row + "\n"), ("a.json", f"[{row}]")):
+            assert rows_of(text, name, tmp_path)[0].fields == {"problem": "x?", "answer": None}
+    pandas = pytest.importorskip("pandas")
+    pandas.DataFrame({"problem": ["x?", "y?"], "answer": [1.0, None]}).to_parquet(
+        tmp_path / "a.parquet"
+    )
+    assert read(str(tmp_path / "a.parquet")).splits[""][1].fields["answer"] is None
+
+
+def test_half_a_character_names_its_row(tmp_path):
+    text = '{"a": "1", "b": ["\\ud83d"]}\n{"a": "\\ud83d\\ude00"}\n{"\\ude00": 1}\n'
+    assert [row.broken for row in rows_of(text, "a.jsonl", tmp_path)] == ["b", None, "?"]
+
+
+def test_bad_rows_of_a_data_set_are_named_and_can_be_left_out(tmp_path):
+    good = "".join(f'{{"problem": "{a}?", "answer": "{a}"}}\n' for a in range(40))
+    bad = '{"problem": "x?", "answer": NaN}\n{"problem": "y\\ud83d?", "answer": "1"}\n'
+    (tmp_path / "d.jsonl").write_text(good + bad)
+    with pytest.raises(PgbenchError, match=r"line 41: .*empty.* line 42: its problem has half a"):
+        pgbench.make("math", source=str(tmp_path / "d.jsonl"))
+    with pytest.warns(UserWarning, match="2 of 42 rows left out"):
+        env = pgbench.make("math", source=str(tmp_path / "d.jsonl"), skip_bad=True)
+    assert env.size("train") + env.size("test") == 40
+    env.close()
+
+
+def test_columns_of_one_name_are_told_apart(tmp_path):
+    with pytest.warns(UserWarning, match="column 'a' stands there 2 times"):
+        row = rows_of("a,b,a\n1,2,3\n", "a.csv", tmp_path)[0]
+    assert row.fields == {"a": "1", "b": "2", "a.2": "3"}
+    arrow = pytest.importorskip("pyarrow")
+    import pyarrow.parquet
+
+    table = arrow.Table.from_arrays([arrow.array(["1"]), arrow.array(["2"])], names=["a", "a"])
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(PgbenchError, match=r"is no Parquet: Multiple matches for .*\(a\)"):
+        read(str(tmp_path / "a.parquet"))
+    with pytest.raises(PgbenchError, match="line 1 is no JSON: the key 'a' stands twice"):
+        rows_of('{"a": 1, "a": 2}\n', "a.jsonl", tmp_path)
+
+
+def test_a_cell_may_be_long(tmp_path):
+    before = csv.field_size_limit()
+    assert len(rows_of(f"a\n{'q' * 200_000}\n", "a.csv", tmp_path)[0].fields["a"]) == 200_000
+    assert csv.field_size_limit() == before
+
+
+def test_toml_may_begin_with_a_byte_order_mark(tmp_path):
+    from pgbench.config import read_toml
+
+    (tmp_path / "a.toml").write_bytes(b"\xef\xbb\xbflr = 1e-3\n")
+    assert read_toml(str(tmp_path / "a.toml")) == {"lr": 1e-3}

@@ -76,7 +76,8 @@ class Result:
         Raises: PgbenchError naming the whole path of whatever is not there.
         """
         identity, out = self.record["identity"], []
-        for spec, began in zip((self.algo, self.env), identity["sources"], strict=True):
+        specs: tuple[AlgoSpec | EnvSpec, ...] = (self.algo, self.env)
+        for spec, began in zip(specs, identity["sources"], strict=True):
             if origins.sources(spec) != began:
                 file = spec.origin.rpartition(":")[0]
                 out.append(f"{spec.name} ({file}, or a module that it imports)")

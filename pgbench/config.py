@@ -86,12 +86,30 @@ def check(config: Any) -> None:
             continue
         for switch, wanted in field.metadata.get("only", {}).items():
             value = getattr(config, switch)
-            on = value != wanted.value if isinstance(wanted, other) else value in wanted
-            if not on:
+            if not _on(value, wanted):
                 raise SettingError(
                     f"{field.name} is an option of {condition(switch, wanted)}; it does nothing "
                     f"with {switch}={_word(value)}, leave it out"
                 )
+
+
+def active(cls: type, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """`settings` without those that another of them switches off; what is drawn at random needs it.
+
+    Values are of the types that config class `cls` declares.
+    """
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    values = {name: field.default for name, field in fields.items()} | dict(settings)
+    return {
+        key: value
+        for key, value in settings.items()
+        if key not in fields  # a keyword of the environment
+        or all(_on(values[k], w) for k, w in fields[key].metadata.get("only", {}).items())
+    }
+
+
+def _on(value: Any, wanted: Any) -> bool:
+    return bool(value != wanted.value) if isinstance(wanted, other) else value in wanted
 
 
 def condition(switch: str, wanted: Any) -> str:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from pgbench.bench.job import Job
-from pgbench.config import digest, plain
+from pgbench.config import active, digest, plain
 from pgbench.errors import PgbenchError
 from pgbench.files import read_json, write_bytes, write_json
 from pgbench.plan import Plan, Protocol, make_plan
@@ -117,7 +117,7 @@ class Tuning:
             seed=seed,
             budget=base.budget,
             runs=str(runs.resolve()),
-            settings={**self.fixed, **params},
+            settings=active(type(base.config), {**self.fixed, **params}),
             protocol=asdict(base.protocol),
             purpose="tune",
             tuning={"class": self.kind, "trials": self.trials},
@@ -232,7 +232,7 @@ def summary(tuning: Tuning, ended: Ended) -> dict[str, Any]:
             "study": median,
             "trial": best["trial"],
             "params": best["params"],
-            "settings": {**tuning.fixed, **best["params"]},
+            "settings": active(type(tuning.base.config), {**tuning.fixed, **best["params"]}),
             "score": best["score"],
             "defaults_score": studies[median]["trials"][0]["score"],
         },

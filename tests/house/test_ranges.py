@@ -212,3 +212,12 @@ def test_decimals_are_exact():
         16_100,
         3,
     ]
+
+
+def test_what_another_setting_switches_off_is_left_out_of_a_draw():
+    from pgbench.baselines.text.d3s import Config
+    from pgbench.config import active
+
+    drawn = {"schedule": "none", "n_final": 0.5, "lr": 1e-3, "env.x": 1}
+    assert active(Config, drawn) == {"schedule": "none", "lr": 1e-3, "env.x": 1}
+    assert active(Config, drawn | {"schedule": "linear"}) == drawn | {"schedule": "linear"}

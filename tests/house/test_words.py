@@ -10,7 +10,7 @@ from pgbench.bench.suite import read_suite
     ("words", "expected"),
     [
         ("runn", "no such command 'runn'"),
-        ("eval", "missing argument 'FOLDER' (see pgbench eval --help)"),
+        ("check", "missing argument 'NAME' (see pgbench check --help)"),
         ("run --algo ppo --evn hopper", "no such option '--evn'"),
         ("bench control-mini-v1 --jobs 0", "0 is not in the range"),
         ("new algo ppo", "is the name of an algorithm already"),

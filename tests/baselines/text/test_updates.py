@@ -167,7 +167,7 @@ def test_dapo_punishes_long_responses_softly(tiny):
     shaped = make(KINDS["dapo"], tiny).shape(batch)  # k = 2 tokens, w = 1/2
     torch.testing.assert_close(shaped.reward, torch.tensor([0.5, 0.75, 1.0, 1.0]))
     assert make(KINDS["dapo"], tiny, overlong=0.0).shape(batch) is batch
-    with pytest.raises(ValueError, match="overlong is a share"):
+    with pytest.raises(ValueError, match=r"overlong must be in \[0, 1\]"):
         KINDS["dapo"].Config(overlong=4096)
 
 

@@ -6,7 +6,9 @@ import pytest
 from tiny_lm import write_tiny
 
 from pgbench.api import load
+from pgbench.record import NO_SANDBOX, PLAIN
 from pgbench.registry import ENVS
+from pgbench.verify import sandbox
 
 # One of each kind of environment and verifier; all the others take minutes.
 DEFAULT = (
@@ -70,3 +72,22 @@ def test_a_run_is_evaluated_saved_and_loaded(cli, tmp_path, model, spec):
 
         assert AutoModelForCausalLM.from_pretrained(tmp_path / "saved").num_parameters() > 0
     assert load(folder).record["status"] == "finished"
+
+
+@pytest.mark.filterwarnings("ignore:NO SANDBOX")
+@pytest.mark.parametrize("plain", [False, True])
+def test_the_record_says_what_kept_the_judged_programs_in(cli, tmp_path, model, monkeypatch, plain):
+    if plain:
+        monkeypatch.setattr(sandbox, "choose", lambda _: PLAIN)
+    words = f"run --no-compile --episodes 2 --env code-nano --algo {SMALL['text']}".split()
+    words += ["--set", "env.workers=1", "--model", model, "--runs", tmp_path, "--json"]
+    code, out, err = cli(*words)
+    assert code == 0, err
+    record = json.loads(out)
+    expected = PLAIN if plain else sandbox.choose("auto")
+    assert record["environment"]["sandbox"] == expected
+    warned = record["provenance"].get("warnings", [])
+    assert warned == ([NO_SANDBOX] if expected == PLAIN else [])
+    add = ("board", "mine", "--add", tmp_path, "--root", tmp_path / "boards")
+    code, _, err = cli(*add)
+    assert code == (2 if expected == PLAIN else 0), err

@@ -120,6 +120,18 @@ def find_track(record: Record, suite: Suite) -> Track | None:
     return max(found, key=lambda track: len(track.settings), default=None)
 
 
+def refuse_plain(record: Record, where: str) -> None:
+    """Refuse a record whose programs could reach their judge: on no board, with or without a suite.
+
+    Raises: PgbenchError starting with `where`.
+    """
+    if record["environment"].get("sandbox") == PLAIN:
+        raise PgbenchError(
+            f"{where}: environment.sandbox: programs were judged without a sandbox, so they could "
+            "reach their judge; run it again where `pgbench doctor` finds one"
+        )
+
+
 def obey(record: Record, suite: Suite, where: str) -> None:
     """Refuse a record that breaks a rule of the suite's board.
 
@@ -143,11 +155,7 @@ def obey(record: Record, suite: Suite, where: str) -> None:
         )
     if environment["kwargs"] != dict(env.kwargs):
         raise PgbenchError(f"{where}: environment.kwargs are not {suite.name}'s for {name}")
-    if environment.get("sandbox") == PLAIN:
-        raise PgbenchError(
-            f"{where}: environment.sandbox: programs were judged without a sandbox, so they could "
-            "reach their judge; run it again where `pgbench doctor` finds one"
-        )
+    refuse_plain(record, where)
     track = find_track(record, suite)
     if track is None:
         budgets = sorted({f"{track.budget:,}" for track in suite.tracks})

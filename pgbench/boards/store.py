@@ -13,7 +13,7 @@ from pgbench.errors import PgbenchError
 from pgbench.files import write_bytes
 from pgbench.ledger import Entry
 from pgbench.registry import named
-from pgbench.rules import obey
+from pgbench.rules import obey, refuse_plain
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ class Board:
         return self.root / "records" / self.name
 
     def rule(self, record: Mapping[str, Any], where: str) -> None:
-        """Raise what a record breaks of the suite's rules."""
+        """Raise what a record breaks of the rules: every board's, and the suite's."""
+        refuse_plain(record, where)
         if self.suite is not None:
             obey(record, self.suite, where)
 

@@ -148,3 +148,32 @@ def test_a_full_disk_is_one_line_and_the_run_stays_resumable(cli, tmp_path, monk
     monkeypatch.setattr(files.os, "fsync", whole)
     code, _, err = cli(*words)
     assert code == 0, err
+
+
+def test_a_checkpoint_left_beside_the_last_record_is_removed(cli, tiny, tmp_path):
+    folder, _ = tiny
+    (folder / "checkpoint").mkdir()
+    (folder / "checkpoint" / "state.pt").write_bytes(b"left by a kill")
+    before = (folder / "run.json").read_bytes()
+    words = "run --algo ppo --env inverted-pendulum --budget 512 --set horizon=256 --set num_envs=2"
+    code, _, err = cli(*words.split(), "--episodes", 2, "--no-compile", "--runs", tmp_path / "runs")
+    assert code == 0, err
+    assert not (folder / "checkpoint").exists()
+    assert (folder / "run.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "\x00\x01", '{"schema": 2}'])
+def test_a_damaged_record_hides_no_other_run(cli, tiny, tmp_path, text):
+    folder, record = tiny
+    bad = folder.with_name("1-damaged")
+    bad.mkdir()
+    (bad / "run.json").write_text(text)
+    code, out, err = cli("show", tmp_path / "runs", "--json")
+    assert code == 0 and json.loads(out) == [record]
+    assert err.startswith(f"left out {bad}") and err.count("\n") == 1
+    words = ("board", "mine", "--add", tmp_path / "runs", "--root", tmp_path / "boards")
+    code, _, err = cli(*words)
+    assert code == 0 and f"left out {bad}" in err and "1 added" in err
+    (folder / "run.json").write_text(text)  # now there is no other
+    code, _, err = cli(*words)
+    assert code == 2 and "there is no run in" in err and err.count("\n") == 1

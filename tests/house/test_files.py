@@ -1,5 +1,6 @@
 """Files are whole or absent, whatever happens in between; one process a folder."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -147,4 +148,33 @@ def test_one_process_a_folder_freed_by_death(tmp_path):
         finally:
             holder.send_signal(signal.SIGKILL)
     with only_process(tmp_path):
+        pass
+
+
+@posix
+@pytest.mark.parametrize("code", ["ENOLCK", "ENOTSUP"])
+def test_a_file_system_without_locks_warns_and_works(tmp_path, monkeypatch, code):
+    import fcntl
+
+    def refuse(*_):
+        raise OSError(getattr(errno, code), os.strerror(getattr(errno, code)))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with (
+        pytest.warns(RuntimeWarning, match=f"{tmp_path}.*has no locks.*one at a time"),
+        only_process(tmp_path),
+    ):
+        write_json(tmp_path / "a.json", 1)
+    assert read_json(tmp_path / "a.json") == 1
+
+
+@posix
+def test_any_other_refusal_of_a_lock_is_one_line(tmp_path, monkeypatch):
+    import fcntl
+
+    def refuse(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(PgbenchError, match="Input/output error"), only_process(tmp_path):
         pass

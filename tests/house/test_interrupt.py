@@ -1,6 +1,7 @@
 """Killing a real process: Ctrl-C saves and says how to go on, SIGKILL loses nothing."""
 
 import json
+import os
 import random
 import signal
 import subprocess
@@ -84,3 +85,22 @@ def test_fresh_does_not_take_the_folder_of_a_living_run(tmp_path):
     living.wait()
     assert thief.returncode == 2 and "another process is working" in err
     assert folder.is_dir() and not list(folder.parent.glob("*.old*"))
+
+
+def test_a_kill_before_any_save_counts_as_a_start_and_its_time(tmp_path):
+    budget = ("--budget", "20k", "--save-every", "3600")
+    killed = start(tmp_path, *budget)
+    wait_for(tmp_path, "run.json")
+    time.sleep(0.5)
+    killed.kill()
+    killed.wait()
+    assert record(tmp_path)["status"] == "running" and not list(tmp_path.rglob("state.pt"))
+    # Its last sign of life, put an hour after its start.
+    (path,) = tmp_path.rglob("run.json")
+    began = path.stat().st_mtime
+    os.utime(path.with_name("events.jsonl"), (began + 3600, began + 3600))
+    again = start(tmp_path, *budget)
+    assert again.wait(timeout=240) == 0
+    ended = record(tmp_path)
+    assert ended["status"] == "finished" and ended["provenance"]["resumed"] == 1
+    assert 3600 < ended["cost"]["wall_s"] < 3600 + 240

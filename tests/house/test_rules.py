@@ -214,3 +214,26 @@ def test_tracks_are_told_apart_by_budget(make_record, suite_file):
     assert find_track(make_record(budget=500), suite).name == "short"
     assert find_track(make_record(budget=7), suite) is None
     assert find_track(make_record(env="other-v0", budget=500), suite) is None
+
+
+def test_programs_that_could_reach_their_judge_are_on_no_board(
+    submit, honest, make_record, write_run, cli, tmp_path
+):
+    plain = [forged(r, environment__sandbox="subprocess") for r in honest()]
+    caught(submit(plain), "judged without a sandbox", tmp_path)
+    for board in ("toy-v1", "mine"):  # with a suite, and without
+        words = ("board", board, "--add", tmp_path / "runs", "--root", tmp_path / "leaderboards")
+        code, out, err = cli(*words)
+        assert (code, out) == (2, "") and "pgbench doctor" in err and err.count("\n") == 1
+        assert not list((tmp_path / "leaderboards").glob("records/*/*.jsonl"))
+    runs = write_run(make_record(changes={"environment.sandbox": "bubblewrap"}), name="kept/in")
+    assert cli("board", "mine", "--add", runs / "kept", *words[4:])[0] == 0
+
+
+def test_a_submission_to_no_board_names_those_that_there_are(cli, honest, write_run, suite_file):
+    root = suite_file().parents[1]
+    for i, record in enumerate(honest()):
+        runs = write_run(record, name=f"{i}")
+    code, out, err = cli("submit", runs, "--board", "toy-v2", "--root", root)
+    assert (code, out) == (2, "") and "toy-v1" in err and err.count("\n") == 1
+    assert not (root / "records").exists()

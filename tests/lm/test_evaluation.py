@@ -79,8 +79,8 @@ class Demonstrator:
         self.asked.append(env)
         tasks = [task for task in tasks for _ in range(count)]
         rows = [SimpleNamespace(mask=[1.0] * len(task.demonstration)) for task in tasks]
-        verdicts = env.verify(tasks, [task.demonstration for task in tasks])
-        return SimpleNamespace(verdicts=verdicts, rows=rows)
+        verdicts = (env or self.env).verify(tasks, [task.demonstration for task in tasks])
+        return SimpleNamespace(verdicts=verdicts, rows=rows, unread=0)
 
 
 @pytest.mark.parametrize(
@@ -126,3 +126,13 @@ def test_data_without_a_test_problem_are_refused_before_training(tmp_path):
     plan = make_plan("grpo", "math", budget=1, settings=settings, device="cpu", threads=1)
     with pytest.raises(PgbenchError, match=r"^the data have no test problem [^\n]*; give more"):
         build(plan)
+
+
+def test_one_task_has_no_interval_and_the_json_says_null():
+    policy = Demonstrator(make("math-nano", levels="add1"))
+    text, data = evaluation.report(policy, find_env("math-nano"), 1, 0, 2)
+    json.loads(json.dumps(data, allow_nan=False))
+    assert data["pass@1"] == {"mean": 1.0, "low": None, "high": None}
+    assert "[nan" not in text
+    _, data = evaluation.report(policy, find_env("math-nano"), 3, 0, 2)
+    assert data["pass@2"]["low"] == 1.0

@@ -24,6 +24,7 @@ import struct
 import sys
 import tempfile
 import time
+import types
 from typing import Any, NamedTuple
 
 from pgbench.verify import _judge, _kernel, _subject
@@ -32,6 +33,7 @@ WARM = """abc array ast base64 bisect calendar cmath collections contextlib copy
 dataclasses datetime decimal enum fractions functools hashlib heapq io itertools json keyword math
 numbers operator queue random re statistics string textwrap threading time traceback types typing
 unicodedata""".split()
+REHEARSALS = 20
 FD_LINE, FD_RESULT = 3, 4
 FIRST_LOOK, LOOK = 0.02, 0.01  # seconds until and between two looks at a case's memory
 GOING = 0.1  # seconds for a process that closed its line to end by itself
@@ -93,12 +95,25 @@ def _write(path: str, text: str) -> None:
         file.write(text)
 
 
+def rehearse() -> None:
+    """Judge a case of our own a few times, in here.
+
+    The interpreter rewrites code that it runs often; a child would pay for that, page by page.
+    """
+    module = types.ModuleType("rehearsal")
+    module.__dict__["f"] = lambda xs: ["a", {2: len(xs)}]
+    problem = {"tests": "assert f([1, [2.5]]) == ['a', {2: 2}]", "setup": "", "entry": ""}
+    for _ in range(REHEARSALS):
+        _judge.judge(problem, _subject.Rehearsal(module), 1 << 10)
+
+
 def find_facts(isolate: bool) -> Facts:
     """Import what submissions import, look at the kernel."""
     for name in WARM:
         importlib.import_module(name)
     _subject.like_a_terminal_session()
     _subject.quiet()
+    rehearse()
     seccomp = _kernel.seccomp_filter() if isolate else None
     landlock = _kernel.landlock_version() if isolate else 0
     own_pids = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC) if isolate else -1

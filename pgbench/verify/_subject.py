@@ -96,34 +96,72 @@ def _answer(module: types.ModuleType, message: Any) -> object:
     return APPLIED[word](*rest)
 
 
+class Session:
+    """A loaded submission that answers the judge's messages."""
+
+    def __init__(self, module: types.ModuleType, limit: int) -> None:
+        self.module, self.limit = module, limit
+        self.objects, self.shared = Objects(), Shared(1)
+
+    def answer(self, frame: bytes) -> bytes:
+        """The frame that answers a frame."""
+        answer: object
+        try:
+            message = _plain.Decoder(frame, self.objects.get, self.shared).value()
+            answer = "ok", _answer(self.module, message)
+        except BaseException as error:
+            answer = failure(error)
+        try:
+            return _plain.encode(answer, self.objects.number, self.limit, self.shared)
+        except _plain.TooLarge:
+            return _alone(("large",))
+        except _plain.Unsendable:
+            return _alone(("unsendable",))
+        except BaseException as error:
+            return _alone(failure(error))
+
+
+def _alone(message: object) -> bytes:
+    """A message that shares nothing."""
+    return _plain.encode(message, shared=Shared(1))
+
+
 def serve(source: bytes, line: Any, limit: int) -> None:
     """Load the submission, then answer one message after the other until the judge hangs up."""
     module = load(source, "submission")
     if isinstance(module, tuple):
-        _plain.send_frame(line, _plain.encode(module, shared=Shared(1)))
+        _plain.send_frame(line, _alone(module))
         return
-    objects, shared = Objects(), Shared(1)
-    _plain.send_frame(line, _plain.encode(("loaded",), shared=shared))
+    session = Session(module, limit)
+    _plain.send_frame(line, _alone(("loaded",)))
     while True:
         try:
             frame = _plain.receive_frame(line, _plain.ARGUMENT_BYTES)
         except EOFError:
             return
-        answer: object
-        try:
-            message = _plain.Decoder(frame, objects.get, shared).value()
-            answer = "ok", _answer(module, message)
-        except BaseException as error:
-            answer = failure(error)
-        try:
-            reply = _plain.encode(answer, objects.number, limit, shared)
-        except _plain.TooLarge:
-            reply = _plain.encode(("large",), shared=Shared(1))
-        except _plain.Unsendable:
-            reply = _plain.encode(("unsendable",), shared=Shared(1))
-        except BaseException as error:
-            reply = _plain.encode(failure(error), shared=Shared(1))
-        _plain.send_frame(line, reply)
+        _plain.send_frame(line, session.answer(frame))
+
+
+class Rehearsal:
+    """Both ends of a line at once, for code of our own: what is sent is answered at once."""
+
+    def __init__(self, module: types.ModuleType) -> None:
+        self.session = Session(module, 1 << 10)
+        self.waiting = bytearray()
+        self._put(_alone(("loaded",)))
+
+    def _put(self, frame: bytes) -> None:
+        self.waiting += len(frame).to_bytes(4, "little") + frame
+
+    def sendall(self, data: bytes) -> None:
+        """Take a frame, have its answer wait."""
+        self._put(self.session.answer(data[4:]))
+
+    def recv(self, count: int) -> bytes:
+        """Bytes of the answer."""
+        piece = bytes(self.waiting[:count])
+        del self.waiting[:count]
+        return piece
 
 
 def run_script(source: bytes, line: Any) -> int:

@@ -11,12 +11,10 @@ warm server. docs/verifiers.md says what is enforced how, and what is not suppor
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import platform
 import queue
-import select
 import socket
 import threading
 import time
@@ -28,9 +26,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from pgbench.errors import PgbenchError
-from pgbench.verify import _judge, _plain, sandbox
+from pgbench.verify import _judge, sandbox
 from pgbench.verify._extract import extract_code
-from pgbench.verify._output import same_output
+from pgbench.verify._output import end_of, read, said, same_output
 from pgbench.verify.sandbox import doctor
 
 __all__ = [
@@ -303,7 +301,7 @@ class _Worker(threading.Thread):
             for fd in (*files, writer):
                 os.close(fd)
         try:
-            report = _read(reader, 1 << 20, longer + GRACE)[0]
+            report = read(reader, 1 << 20, longer + GRACE)[0]
         finally:
             os.close(reader)
         found = json.loads(report) if report.endswith(b"\n") else {}
@@ -317,7 +315,7 @@ class _Worker(threading.Thread):
             return _Finding("passed", found["total"], found["total"], "")
         if found["how"] == "tests":
             raise PgbenchError(f"the tests of a problem cannot be used: {found['text']}")
-        how = _end_of(ended) if found["how"] == "gone" else found["how"]
+        how = end_of(ended) if found["how"] == "gone" else found["how"]
         where = f" (test {found['test']})" if found.get("test") else ""
         text = self._line(how, found.get("error", ""), found.get("text", ""), where)
         return _Finding(how, found["good"], found["total"], text)
@@ -349,19 +347,19 @@ class _Worker(threading.Thread):
                 os.close(fd)
         try:
             limit = self.limits.output_kib << 10
-            output, over = _read(reader, limit, self.limits.seconds + GRACE)
+            output, over = read(reader, limit, self.limits.seconds + GRACE)
         finally:
             os.close(reader)
         subjects.tell(b"S" if over else b"W")
         ended = subjects.ended(self.limits.seconds + ANSWER)
-        error, text, syntax = _said(ours)
+        error, text, syntax = said(ours)
         ours.close()
         if over:
             return "output", "", ""
         if ended == ("", 0) and not syntax:
             same = same_output(output.decode("utf-8", "replace"), expected)
             return ("passed" if same else "wrong answer"), "", ""
-        how = _end_of(ended)
+        how = end_of(ended)
         if how == "exit" and error:
             how = "syntax" if syntax else "memory" if error == "MemoryError" else "error"
         return how, error, text
@@ -381,38 +379,3 @@ class _Worker(threading.Thread):
         line = lines.get(how) or (f"{error}: {text}" if text else error or "error")
         clean = "".join(c if c.isprintable() else " " for c in f"{line}{where}")
         return " ".join(clean.split())[:240]
-
-
-def _read(fd: int, limit: int, seconds: float) -> tuple[bytes, bool]:
-    """What comes out of a pipe to its end or for so many seconds, and whether it is too much."""
-    pieces, size, deadline = [], 0, time.monotonic() + seconds
-    while (left := deadline - time.monotonic()) > 0 and select.select([fd], [], [], left)[0]:
-        piece = os.read(fd, 1 << 16)
-        if not piece:
-            break
-        pieces.append(piece)
-        size += len(piece)
-        if size > limit:
-            return b"", True
-    return b"".join(pieces), False
-
-
-def _end_of(ended: tuple[str, int]) -> str:
-    cause, code = ended
-    if cause in ("timeout", "memory"):
-        return cause
-    if cause == "stopped":  # it hung up before we did
-        return "exit"
-    if code in (-24, -9):  # the limit of processor time; the kernel's killer where memory is short
-        return "timeout" if code == -24 else "memory"
-    return "crash" if code < 0 else "exit"
-
-
-def _said(line: socket.socket) -> tuple[str, str, bool]:
-    """(the error's name, its text, whether it is one of syntax) as a script's process tells it."""
-    line.setblocking(False)
-    with contextlib.suppress(OSError, EOFError, _plain.TooLarge, _plain.Malformed):
-        match _plain.Decoder(_plain.receive_frame(line, 1 << 14)).value():
-            case (kind, [str(name), *_], str(text)):
-                return name[:80], text, kind == "syntax"
-    return "", "", False

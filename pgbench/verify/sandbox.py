@@ -28,7 +28,15 @@ BACKENDS = ("bubblewrap", "namespaces", "subprocess")
 START = 60.0  # seconds for a server to come up on a busy machine
 SERVER_MIB = 64  # what the server itself may take of its control group
 HOME = Path(__file__).resolve().parent
-INSIDE = ("_kernel.py", "_plain.py", "_shared.py", "_judge.py", "_subject.py", "_server.py")
+INSIDE = (
+    "_kernel.py",
+    "_plain.py",
+    "_shared.py",
+    "_values.py",
+    "_judge.py",
+    "_subject.py",
+    "_server.py",
+)
 BOOT = (
     "import sys; sys.path.insert(0, sys.argv[1]); from pgbench.verify._server import main; "
     "main(int(sys.argv[2]), sys.argv[3] == 'fenced')"
@@ -86,7 +94,7 @@ def python() -> str:
 def plan() -> dict[str, Any]:
     """What a sandbox sees: (source, target) read-only and devices, symbolic links, empty folders.
 
-    System libraries, Python and its standard library, and our six modules; no package, no home.
+    System libraries, Python and its standard library, and our seven modules; no package, no home.
     """
     folders = ["/usr/lib", "/usr/lib64", "/usr/lib32", "/usr/share/zoneinfo"]
     prefix = Path(python()).parent.parent

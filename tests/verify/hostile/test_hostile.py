@@ -362,3 +362,33 @@ def _for_all(path):
     return (
         bool(shutil.which(probe[0])) and subprocess.run(probe, capture_output=True).returncode == 0
     )
+
+
+NOTE = """
+import os
+def probe():
+    left = []
+    for folder, _, files in os.walk("/"):
+        if "pgbench_note" in files:
+            return "found"
+        try:
+            open(os.path.join(folder, "pgbench_note"), "w").close()
+            left.append(folder)
+        except OSError: pass
+    return left
+"""
+
+
+@pytest.mark.parametrize("name", ["bubblewrap", "namespaces"])
+@pytest.mark.parametrize("landlock", [True, False])
+def test_no_file_awaits_the_next_case(name, landlock, monkeypatch):
+    """Nor on a kernel without Landlock."""
+    needs(name)
+    if not landlock:
+        without = "from pgbench.verify import _kernel; _kernel.landlock_version = lambda: 0; "
+        start, found, rest = sandbox.BOOT.partition("from pgbench")
+        monkeypatch.setattr(sandbox, "BOOT", start + without + found + rest)
+    with CodeVerifier(1, Limits(seconds=10), name) as verifier:
+        for _ in range(2):
+            verdict = verifier.judge([(Problem("assert probe() == ['/tmp']"), NOTE)])[0]
+            assert verdict.passed, verdict

@@ -16,9 +16,9 @@ Departures from the paper, where its equations leave cases open, and from the re
 - alpha = beta = 1 for one prompt, and where v exceeds what a Beta distribution allows (a, b < 0),
   both as released; also where all p are equal, for which the released code divides by zero;
 - a reward that is not 0 or 1 is mapped from [low, high] to [0, 1] first;
-- the released code decomposes whenever it has several rewards; here the reward is by default the
-  environment's own sum of its parts. At least two responses a prompt are asked for: of one, the
-  released code takes p = 0.
+- decomposition (Eq. 5) is a flag of the released code, off in the released scripts as here, where
+  the reward is by default the environment's own sum of its parts;
+- at least two responses a prompt are asked for: of one, the released code takes p = 0.
 Loss, clip and dual clip (0.2, 0.28, 10), which one step a batch leaves without effect, are those of
 the released code.
 """

@@ -53,6 +53,7 @@ from pgbench.ops.groups import (
     group_mean,
     group_size,
     is_constant,
+    less_mean,
     masked_mean,
     per_token,
 )
@@ -135,7 +136,7 @@ def global_advantage(reward: Tensor, group: Tensor, eps: float = 1e-6) -> Tensor
     each[which] = reward
     if len(prompts) < 2:
         return torch.zeros_like(reward)
-    return ((each - each.mean()) / (each.std() + eps))[which]
+    return (less_mean(each) / (each.std() + eps))[which]
 
 
 def local_weight(

@@ -24,8 +24,10 @@ Departures, all where the paper (abstract and reviews are public, no code) leave
 - H is found by a pass over S before the update; entropy_source=current saves that pass and takes
   the entropies, and the share K, of each minibatch when it is trained on;
 - ties: of equal advantages the earlier rows count as smaller, and the smallest k is taken; of equal
-  tokens the earlier. If all A are equal, S is the first N_s rows. K times the number of tokens is
-  rounded up, N_s to the nearest, for scope=intra in each prompt;
+  tokens the earlier. Both are compared after rounding to five decimals, so that what is equal but
+  for the order of its sums (two prompts with the same rewards) is a tie. If all A are equal, S is
+  the first N_s rows. K times the number of tokens is rounded up, N_s to the nearest, for
+  scope=intra in each prompt;
 - one optimiser step a batch by default, for which the clip has no effect, as for all of this
   family. Several minibatches split S by prompts and each divides by its own rows.
 
@@ -55,6 +57,7 @@ from pgbench.ranges import SettingError
 from .grpo import grpo_advantage
 from .gspo import token_ratio
 
+DECIMALS = 5  # of advantages and keys, when they are compared
 CLIPS = {"grpo": (0.2, 0.2), "gspo": (3e-4, 4e-4)}  # each host's own
 
 
@@ -126,9 +129,10 @@ def budgets(config: Config, step: int, steps: int, rows: int) -> tuple[int, floa
 def most_varied(adv: Tensor, size: int) -> Tensor:
     """Eq. 1: advantages (N,) -> the rows (size,), ascending, whose variance is largest."""
     count = len(adv)
+    adv = adv.double().round(decimals=DECIMALS)
     if size >= count or bool((adv == adv[0]).all()):
         return torch.arange(min(size, count))
-    x, order = adv.double().sort(stable=True)
+    x, order = adv.sort(stable=True)
     ends = torch.stack([x, x.square()]).cumsum(-1)
     ends = torch.cat([ends.new_zeros(2, 1), ends], -1)  # sums of the first 0, 1, ... N
     low = torch.arange(size + 1)  # k
@@ -141,9 +145,9 @@ def most_varied(adv: Tensor, size: int) -> Tensor:
 
 def top_tokens(key: Tensor, mask: Tensor, count: int) -> Tensor:
     """The `count` valid tokens with the largest keys as a mask (N, T); the earlier of equals."""
-    flat = torch.where(mask > 0, key, -1.0).flatten()
+    flat = torch.where(mask > 0, key.double().round(decimals=DECIMALS), -1.0).flatten()
     chosen = flat.argsort(descending=True, stable=True)[:count]
-    return torch.zeros_like(flat).index_fill_(0, chosen, 1.0).view_as(mask) * mask
+    return torch.zeros_like(mask.flatten()).index_fill_(0, chosen, 1.0).view_as(mask) * mask
 
 
 def share_of(share: float, tokens: int) -> int:
@@ -236,6 +240,8 @@ class D3S(GroupAlgorithm):
             keep = top_tokens(key, mask, share_of(share, int(mask.sum())))
             # Rows without a token left have no gradient: no forward pass, no step of the optimiser.
             out = {"adv": adv * (keep.sum(-1) > 0), "weight": keep, "whole": mask}
+            if c.host == "grpo":  # GSPO's ratio is of all tokens of the response
+                out["reads"] = keep
             mask = keep
         self._kept += c.epochs * (mask * (adv != 0)[:, None]).sum()
         return out

@@ -11,6 +11,9 @@ Departures from the paper:
 - its rewards are -1 and 1 and w is 1. Eq. 2 does not change with a constant added to the rewards or
   (up to eps) a positive factor: for the rewards 0 and 1 of the environments here, w = 1/2 gives the
   paper's advantages;
+- its loss is a mean over the tokens of one prompt's responses, averaged over prompts; Eq. 4 is one
+  mean over the tokens of the whole minibatch, as its code (verl) has it, in which prompts with long
+  responses weigh more. So are the unbiased standard deviation and the eps of Eq. 2;
 - k is a share of Lmax, the paper's 4096 of 20480 by default; `--set overlong=0` leaves Eq. 1 out.
   Where the environment's limit cuts a response, l_i = Lmax and P_i = -1;
 - after `max_rounds` rounds of generation a batch is trained on as it is, however small. Every round

@@ -18,7 +18,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from pgbench.batches import TokenGroups
@@ -26,7 +25,7 @@ from pgbench.config import option
 from pgbench.lm.config import GroupConfig
 from pgbench.lm.learner import GroupAlgorithm
 from pgbench.lm.rows import Rows, Seen
-from pgbench.ops.groups import clip_share, clipped, group_mean, is_constant
+from pgbench.ops.groups import clip_share, clipped, less_group_mean
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class Config(GroupConfig):
 def dr_grpo_advantage(reward: Tensor, group: Tensor) -> Tensor:
     """Eq. 1: rewards (N,), the prompt of each (N,) -> (N,)."""
     # Rounding of the mean must not make a signal of equal rewards.
-    return torch.where(is_constant(reward, group), 0.0, reward - group_mean(reward, group))
+    return less_group_mean(reward, group)
 
 
 class DrGRPO(GroupAlgorithm):

@@ -9,9 +9,12 @@ Prompts with equal rewards give no gradient but count in the denominator; alpha 
 form=released is verl's alpha, N over the number of rewards that are not zero, in place of Eq. 2:
 the two agree where every reward is non-zero exactly if its prompt is mixed, which is rare.
 
-Departures from the paper: its further variant, which samples again while too few prompts are mixed
-(beta_th), is left out. One step a batch by default; later ones are not corrected for the change of
-the policy.
+Departures from the paper (the equations as restated by others):
+- its loss is a mean over the tokens of one prompt's responses, averaged over prompts; Eq. 3 is one
+  mean over the tokens of the whole minibatch, as verl has it, in which prompts with long responses
+  weigh more;
+- its further variant, which samples again while too few prompts are mixed (beta_th), is left out;
+- one step a batch by default; later ones are not corrected for the change of the policy.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ from pgbench.config import option
 from pgbench.lm.config import GroupConfig
 from pgbench.lm.learner import GroupAlgorithm
 from pgbench.lm.rows import Rows, Seen
-from pgbench.ops.groups import group_mean, is_constant
+from pgbench.ops.groups import is_constant, less_group_mean
 
 from .grpo import grpo_advantage
 
@@ -52,7 +55,7 @@ def gpg_advantage(reward: Tensor, group: Tensor, form: str = "paper", norm: str 
     """Eq. 1: rewards (N,), the prompt of each (N,) -> (N,)."""
     if norm == "std":
         return scale(reward, group, form) * grpo_advantage(reward, group)
-    return scale(reward, group, form) * (reward - group_mean(reward, group))
+    return scale(reward, group, form) * less_group_mean(reward, group)
 
 
 class GPG(GroupAlgorithm):

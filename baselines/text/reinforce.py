@@ -27,6 +27,7 @@ from pgbench.config import option
 from pgbench.lm.config import GroupConfig
 from pgbench.lm.learner import GroupAlgorithm
 from pgbench.lm.rows import Rows, Seen
+from pgbench.ops.groups import less_mean
 from pgbench.ranges import SettingError
 
 
@@ -46,7 +47,7 @@ class Config(GroupConfig):
 
 def advantage(reward: Tensor, baseline: str) -> Tensor:
     """Eq. 1: rewards (N,) -> (N,)."""
-    return reward - reward.mean() if baseline == "batch" else reward
+    return less_mean(reward) if baseline == "batch" else reward
 
 
 class REINFORCE(GroupAlgorithm):

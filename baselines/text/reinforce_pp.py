@@ -11,6 +11,8 @@ Equations, numbered here:
 
 Departures from the paper:
 - beta is 0 by default, so that no reference model is evaluated, as for all of this family;
+- the KL penalty is in the reward, as in Eq. 1, for both forms. REINFORCE++-baseline as its authors
+  train it has a separate loss instead, the mean of (log pi - log pi_ref)^2 / 2 over tokens (k2);
 - the variance of Eq. 3 is the unbiased one, as verl has it. It weighs responses by their length:
   the mean of A is zero over tokens, not over responses;
 - one optimiser step a batch by default, for which rho is 1 and the clip has no effect.
@@ -31,8 +33,8 @@ from pgbench.lm.rows import Rows, Seen
 from pgbench.ops.groups import (
     clip_share,
     clipped,
-    group_mean,
     kl_penalty,
+    less_group_mean,
     per_token,
     to_go,
     token_rewards,
@@ -66,7 +68,7 @@ def credit(
     if baseline == "none":
         return to_go(r, mask)
     total = r.sum(-1)
-    return per_token(total - group_mean(total, group), mask)
+    return per_token(less_group_mean(total, group), mask)
 
 
 class REINFORCEpp(GroupAlgorithm):

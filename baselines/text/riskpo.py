@@ -25,10 +25,9 @@ Departures from the paper (alpha 0.2, beta 0.8, omega 0.5, B = 5) and the releas
 - eta, which was not found in the paper, is the released code's; eps are GRPO's 0.2 and 0.2: ours.
   ratio=token is the loss of the released code, token ratios and a mean over tokens; it also has
   dual=3. One step a batch by default, for which the ratio is 1: the same for all of this family;
-- the paper pairs the responses of each question by an independent random permutation
+- the paper pairs responses by an independent random permutation of each question's
   (pairing=random); by index, as here and in the released code, is equal to it in distribution;
-- omega is of Eq. 3 alone. The released code's w = 1.5 (`mix`) is another parametrisation, since
-  Eq. 6 divides the two parts by their shares of the levels;
+- the released w = 1.5 (`mix`) is no omega: Eq. 6 divides both parts by their shares of the levels;
 - the sizes are those of the family, too: 32 prompts are six bundles of five and one of two. The
   scores of such a last bundle are sums like the others' and are pooled with them, which lowers a;
   prompts that are a multiple of B avoid it;

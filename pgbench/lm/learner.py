@@ -64,7 +64,9 @@ class GroupAlgorithm(Algorithm):
         """Row or token tensors for the loss.
 
         `adv` (N,) or (N, T): the factor of each token's score function while the ratio is one;
-        without it no row is passed over. `weight` (N, T): multiplies the mask.
+        without it no row is passed over. `weight` (N, T): multiplies the mask. `reads` (N, T): the
+        tokens whose log-probabilities the loss reads, if not all of the batch's mask; the forward
+        pass is asked for these alone, and all others are not a number to the loss.
         """
         raise NotImplementedError
 
@@ -83,7 +85,9 @@ class GroupAlgorithm(Algorithm):
     def loss(self, logp: Tensor, rows: Rows) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of the rows (a sum over whole-minibatch denominators) and what to log.
 
-        `logp` (n, T) is the only tensor with gradient, besides `rows.value`.
+        `logp` (n, T) is the only tensor with gradient, besides `rows.value`. It has numbers where
+        the forward pass was asked (see `prepare`) and is not a number elsewhere, so that a loss
+        that reads more than it declares fails at once: select by `torch.where`, not by a product.
         """
         raise NotImplementedError
 
@@ -169,6 +173,7 @@ class GroupAlgorithm(Algorithm):
         c = self.config
         seen = self.look(batch)
         extra = self.prepare(batch, seen)
+        asked = extra.pop("reads", batch.mask)
         if "weight" in extra:
             batch = replace(batch, mask=batch.mask * extra.pop("weight"))
         adv = extra.get("adv")
@@ -185,7 +190,7 @@ class GroupAlgorithm(Algorithm):
                 totals = Totals(len(part), int(batch.mask[part].sum()), batch.limit)
                 first = epoch == number == 0
                 trained += self._step(
-                    batch, part[live[part]], totals, seen, extra, log, first=first
+                    batch, part[live[part]], totals, seen, extra, log, asked, first=first
                 )
         metrics = {name: torch.stack(values).mean() for name, values in log.items()}
         if adv is not None and adv.dim() == 1:
@@ -239,8 +244,13 @@ class GroupAlgorithm(Algorithm):
         for rows, packed in self.micro_batches(batch, index):
             yield rows, self.model.look(packed, self.config.temperature)
 
-    def micro_batches(self, batch: TokenGroups, index: Tensor) -> Iterator[tuple[Tensor, Packed]]:
-        """The rows at `index` as packed sequences, a micro-batch at a time."""
+    def micro_batches(
+        self, batch: TokenGroups, index: Tensor, asked: Tensor | None = None
+    ) -> Iterator[tuple[Tensor, Packed]]:
+        """The rows at `index` as packed sequences that predict the tokens `asked`, by default the
+        mask's; a micro-batch at a time.
+        """
+        asked = batch.mask if asked is None else asked
         if not len(index):
             return
         c = self.config
@@ -261,12 +271,12 @@ class GroupAlgorithm(Algorithm):
                 at += len(plan[s])
             yield index, pack(
                 batch.prompts, batch.tokens[index], [lengths[r] for r in chosen],
-                batch.mask[index], [group[r] for r in chosen], local, self.device,
+                asked[index], [group[r] for r in chosen], local, self.device,
             )  # fmt: skip
 
     def _step(
         self, batch: TokenGroups, index: Tensor, totals: Totals, seen: Seen,
-        extra: dict[str, Tensor], log: dict[str, list[Tensor]], first: bool,
+        extra: dict[str, Tensor], log: dict[str, list[Tensor]], asked: Tensor, first: bool,
     ) -> int:  # fmt: skip
         """One optimiser step on the rows at `index`; returns how many tokens went forward."""
         model, phi = self.model, self.state.get("phi")
@@ -275,7 +285,7 @@ class GroupAlgorithm(Algorithm):
             phi.requires_grad_(True)
         tokens, whole, sums = 0, 0.0, dict[str, Tensor]()
         losses: list[Tensor] = []
-        for rows, look, part in self._parts(batch, index, totals, seen, extra, first):
+        for rows, look, part in self._parts(batch, index, totals, seen, extra, asked, first):
             loss, metrics = self.loss(look.logp, part)
             loss.backward()
             tokens += look.packed.tokens
@@ -303,10 +313,10 @@ class GroupAlgorithm(Algorithm):
 
     def _parts(
         self, batch: TokenGroups, index: Tensor, totals: Totals, seen: Seen,
-        extra: dict[str, Tensor], first: bool,
+        extra: dict[str, Tensor], asked: Tensor, first: bool,
     ) -> Iterator[tuple[Tensor, Looked, Rows]]:  # fmt: skip
         """Forward passes of a step: which rows, what is said of them, what the loss reads."""
-        chunks: Iterable[tuple[Tensor, Packed]] = self.micro_batches(batch, index)
+        chunks: Iterable[tuple[Tensor, Packed]] = self.micro_batches(batch, index, asked)
         count = 0  # of micro-batches, where the whole minibatch is looked at before its loss
         if self.looks_ahead:
             chunks = list(chunks)
@@ -314,6 +324,9 @@ class GroupAlgorithm(Algorithm):
 
         def part(rows: Tensor, packed: Packed) -> tuple[Looked, Rows]:
             look = self.model.look(packed, self.config.temperature)
+            # What was not asked for is not a number: 0 would be taken for a log-probability.
+            unknown = (asked[rows] == 0).to(self.device)
+            look = replace(look, logp=look.logp.masked_fill(unknown, float("nan")))
             return look, self.rows(batch, rows, look, totals, seen, extra, first)
 
         found: dict[str, Tensor] = {}

@@ -56,6 +56,20 @@ def is_constant(x: Tensor, group: Tensor) -> Tensor:
     return (low == high)[group]
 
 
+def less_mean(x: Tensor) -> Tensor:
+    """x (N,) less its mean; exactly zero where all are equal, of which a mean may be off by a bit.
+
+    Every advantage that compares rewards goes through this or `less_group_mean`: where there is
+    nothing to compare there must be no step, and Adam makes a full one of the smallest gradient.
+    """
+    return x - x if bool((x == x[:1]).all()) else x - x.mean()
+
+
+def less_group_mean(x: Tensor, group: Tensor) -> Tensor:
+    """x (N,) less the mean of each row's group; exactly zero where a group's are all equal."""
+    return torch.where(is_constant(x, group), 0.0, x - group_mean(x, group))
+
+
 def log_ratio(logp: Tensor, old: Tensor) -> Tensor:
     """log pi_theta - log pi_old, cut to +-RATIO_LIMIT."""
     return (logp - old).clamp(-RATIO_LIMIT, RATIO_LIMIT)
@@ -133,7 +147,12 @@ def masked_mean_rows(x: Tensor, mask: Tensor) -> Tensor:
 
 
 def whiten(x: Tensor, mask: Tensor, eps: float = 1e-8) -> Tensor:
-    """(x - mean) / sqrt(unbiased variance + eps) over all valid elements; 0 elsewhere."""
+    """(x - mean) / sqrt(unbiased variance + eps) over all valid elements; 0 elsewhere, and
+    everywhere if they are equal.
+    """
+    valid = x[mask > 0]
+    if bool((valid == valid[:1]).all()):
+        return torch.zeros_like(x)
     count = mask.sum()
     mean = masked_mean(x, mask)
     var = ((x - mean).square() * mask).sum() / (count - 1).clamp(min=1)

@@ -345,3 +345,17 @@ def test_settings_that_make_no_sense():
     ):
         with pytest.raises(PgbenchError, match=words):
             build(Config, settings, "d3s")
+
+
+def test_ties_are_not_decided_by_rounding():
+    """Equal but for the last bits, as the advantages of prompts with the same rewards are."""
+    rng = torch.Generator().manual_seed(0)
+    adv = torch.tensor([1.0, -1.0, 0.5, -0.5]).repeat(6)
+    mask = torch.ones(24, 3)
+    key = adv.abs()[:, None] * torch.tensor([2.0, 1.0, 0.5])
+    for _ in range(20):
+        off = 1 + 2e-7 * torch.randn(24, generator=rng)
+        for size in (3, 8, 13):
+            assert most_varied(adv * off, size).tolist() == most_varied(adv, size).tolist()
+        got = top_tokens(key * off[:, None], mask, 17)
+        assert torch.equal(got, top_tokens(key, mask, 17))

@@ -214,7 +214,9 @@ def test_remax_needs_greedy_responses():
 @pytest.mark.parametrize("name", KINDS)
 def test_learns_to_answer_with_one_token(tiny, name):
     """Bandit of 64 arms, sampled from the model itself: the right arm's probability grows."""
-    algorithm = make(KINDS[name], tiny, lr=1e-2)
+    # Eq. 3 of riskpo only ever pushes down, which at this step size is more noise than signal.
+    settings = {"centred": True} if name == "riskpo" else {}
+    algorithm = make(KINDS[name], tiny, lr=1e-2, **settings)
     prompt, right = (5, 6, 7), 9
     rng = torch.Generator().manual_seed(0)
 

@@ -28,26 +28,23 @@ Departures from the paper (alpha 0.2, beta 0.8, omega 0.5, B = 5) and the releas
 - the paper pairs responses by an independent random permutation of each question's
   (pairing=random); by index, as here and in the released code, is equal to it in distribution;
 - the released w = 1.5 (`mix`) is no omega: Eq. 6 divides both parts by their shares of the levels;
-- the sizes are those of the family, too: 32 prompts are six bundles of five and one of two. The
-  scores of such a last bundle are sums like the others' and are pooled with them, which lowers a;
-  prompts that are a multiple of B avoid it;
-- quantiles of a step come from those before it. In the released trainer the tracked ones do not
-  reach the next batch, as far as it shows, and thresholds fall back to quantiles=bundle. It tracks
-  19 levels, each by itself; here only the two that are used are. Where tracking has made a exceed
-  b, the two are used in order;
+- sizes are the family's: 32 prompts are six bundles of five and one of two, whose scores are pooled
+  with the others', which lowers a; prompts that are a multiple of B avoid it;
+- quantiles of a step come from those before it. In the released trainer the tracked ones (of 19
+  levels) do not reach the next batch, as far as it shows, and thresholds fall back to
+  quantiles=bundle. Where tracking has made a exceed b, the two are used in order;
 - equal scores have a standard deviation of 0, over which released advantages blow up: up to
-  `std_floor` it counts as 1, as the released code does for questions (credit=std);
+  `std_floor` it counts as 1, as in the released code for questions (credit=std);
 - A of Eq. 3 is negative or zero, so that without a baseline every sampled response is pushed down,
   the better ones less: unbiased, but noisy in small batches. `centred`, ours, takes its mean off;
 - where more than alpha of the bundles have no right answer, a tends to 0, below which there is no
   score, and omega has nothing to weigh: A = min(S, b) - b. Between two whole numbers nothing draws
   a to a place, and the first batch decides;
-- form=released changes the advantage alone. Of the released scripts, as far as they were read, the
-  one for hard problems is form=released credit=sum-mean natural=false ratio=token dual=3 with
-  quantiles=bundle (what its tracking falls back to), the one for easy ones has credit=std,
-  level_high=0.9 and natural=true instead;
-- form=paper with risk=seeking, ours, is the mirror image of Eq. 3, (1 + omega) (S - b)+ in place of
-  the last term, in form=released w (S - b)+ / (1 - beta + eps); risk=mean is ours.
+- form=released changes the advantage alone. The released script for hard problems is form=released
+  credit=sum-mean natural=false ratio=token dual=3 with quantiles=bundle (what its tracking falls
+  back to), that for easy ones has credit=std, level_high=0.9 and natural=true instead;
+- risk=seeking, ours, is the mirror image: (1 + omega) (S - b)+ for the last term of Eq. 3, in Eq. 6
+  w (S - b)+ / (1 - beta + eps); risk=mean is ours.
 Groups of different sizes have no bundle samples and are refused.
 """
 

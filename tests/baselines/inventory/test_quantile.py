@@ -10,7 +10,7 @@ import torch
 from pgbench.algorithm import Setup
 from pgbench.baselines.inventory.forecaster import Forecaster, interpolate, pinball
 from pgbench.baselines.inventory.quantile import POLICIES, Config, Quantile
-from pgbench.config import build
+from pgbench.config import active, build
 from pgbench.envs.inventory import justintime, recorded, seasonal
 from pgbench.envs.inventory.simulator import Simulator
 from pgbench.errors import PgbenchError
@@ -48,7 +48,9 @@ def make(net=None, budget=10**9, returns=True, seed=0, **settings):
     net = net or network()
     env = SimpleNamespace(network=net, simulator=lambda d: Simulator(net, d), returns=returns)
     settings = {"hidden": (16,), "map_hidden": (8,), "windows": 64} | settings
-    return Quantile(Config(**settings), Setup(None, None, budget, seed=seed, env=env))
+    return Quantile(
+        Config(**active(Config, settings)), Setup(None, None, budget, seed=seed, env=env)
+    )
 
 
 def fixed_forecast(algorithm):

@@ -81,6 +81,18 @@ def check_keywords(entry: Any, values: Mapping[str, Any], where: str) -> None:
             raise SettingError(f"setting of {where}: {name} {why}")
 
 
+def check_needs(config: Any, needs: Mapping[str, Any], where: str) -> None:
+    """Hold what a loop reads of a config, `needs`, against types and ranges like a keyword's.
+
+    Raises: SettingError naming the first that is missing or misses; `where` names the algorithm.
+    """
+    for name, hint in needs.items():
+        if not hasattr(config, name):
+            raise SettingError(f"config of {where} lacks {name}, which its loop reads; add it")
+        if why := Keyword(None, *_split(hint)).misfit(getattr(config, name)):
+            raise SettingError(f"config of {where}: {name} {why}")
+
+
 def _split(hint: Any) -> tuple[Any, Bounds | None]:
     """A type without the `Bounds` of its `Annotated` parts, and these."""
     if typing.get_origin(hint) is typing.Annotated:

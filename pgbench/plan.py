@@ -16,7 +16,7 @@ from typing import Any
 from pgbench import origins
 from pgbench.config import amount, build, digest, plain
 from pgbench.errors import PgbenchError
-from pgbench.keywords import Keyword, check_keywords, keywords
+from pgbench.keywords import Keyword, check_keywords, check_needs, keywords
 from pgbench.registry import (
     AlgoSpec,
     EnvSpec,
@@ -155,8 +155,8 @@ def make_plan(
     config = build(config_class, settings, algo_spec.name)
     steps = amount(algo_spec.budget if budget is None else budget, env_spec.budgets)
     loop = load_loop(algo_spec.loop)
-    if hasattr(loop, "steps_of"):
-        loop.steps_of(config, steps)
+    check_needs(config, loop.needs, algo_spec.name)
+    loop.steps_of(config, steps)
     device = choose_device(device)
     files = [word for word in (algo, env) if word.endswith(".py")]
     files += [key for key, _ in origins.named(plain(config), env_kwargs)]
@@ -202,7 +202,7 @@ def shortfall(plan: Plan) -> str:
     Boards take runs that spend `WHOLE` of it (pgbench/rules.py).
     """
     loop = load_loop(plan.algo.loop)
-    steps = loop.steps_of(plan.config, plan.budget) if hasattr(loop, "steps_of") else plan.budget
+    steps = loop.steps_of(plan.config, plan.budget)
     if steps >= WHOLE * plan.budget:
         return ""
     horizon = plan.config.horizon

@@ -24,6 +24,9 @@ class Loop(Protocol):
     """A data flow between an environment and an algorithm."""
 
     compile_from: ClassVar[int]  # budgets below this do not repay compilation
+    # What it reads of the config, with types of pgbench/ranges.py: a run's plan holds every config
+    # against them, a plug-in's without ranges of its own, too.
+    needs: ClassVar[dict[str, Any]]
     # Torch threads that serve this loop best, 0 means all; or a function of the config.
     threads: ClassVar[Any]
     steps: int  # in the environment's unit (environment steps, batches of responses), so far
@@ -32,6 +35,14 @@ class Loop(Protocol):
     episodes: Episodes
 
     def __init__(self, algorithm: Any, env: Any, budget: int, seed: int) -> None: ...
+
+    @staticmethod
+    def steps_of(config: Any, budget: int) -> int:
+        """Steps of a run with that budget, as far as the config tells; `needs` hold already.
+
+        Raises: PgbenchError if it ends before the first update.
+        """
+        ...
 
     def phases(self) -> Iterator[Phase]:
         """Work until the budget is spent; everything between two phases is in `state_dict`."""

@@ -23,6 +23,7 @@ from pgbench.loops import checks
 from pgbench.loops.base import Episodes, Phase
 from pgbench.loops.history import History
 from pgbench.ops.groups import group_mean, is_constant, masked_mean
+from pgbench.ranges import Count, Natural, Positive
 from pgbench.rollout.engines import EngineError
 from pgbench.tasks import Task
 
@@ -31,14 +32,26 @@ TRIES = 20  # draws in which a step's prompts must be found
 
 
 class Group:
-    """Needs of the config: those of `GroupConfig`; of the algorithm: `GroupAlgorithm`'s hooks."""
+    """Needs of the algorithm: `GroupAlgorithm`'s hooks; its config is best a `GroupConfig`."""
 
+    needs: ClassVar[dict[str, Any]] = {
+        "model": str,
+        "prompts": Count,
+        "group": Count,
+        "temperature": Positive,
+        "max_tokens": Natural,
+    }
     compile_from: ClassVar[int] = 2**62  # sequences differ in length from step to step
 
     @staticmethod
     def threads(config: Any) -> int:
         """One for a nano model, whose matrices are too small to share; all for others."""
         return 1 if config.model.startswith("nano") else 0
+
+    @staticmethod
+    def steps_of(config: Any, budget: int) -> int:
+        """Rounds of a run with that budget: all of it."""
+        return budget
 
     def __init__(self, algorithm: GroupAlgorithm, env: Any, budget: int, seed: int) -> None:
         held_out(env, [0])  # without a test task there is no score: said now, not after training

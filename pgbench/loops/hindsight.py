@@ -19,26 +19,30 @@ from pgbench.loops import checks
 from pgbench.loops.base import Episodes, Phase
 from pgbench.network import Traces
 from pgbench.policy import Policy
+from pgbench.ranges import Count
 
 LOOK = "dev_cost"  # name of the metric that `validate` gives
 CHUNK = 10  # updates a phase: seconds at most between chances to save
 
 
 class Hindsight:
-    """Needs of the config: `traces`, `batch`, `dev_traces`, `dev_every`; of the algorithm:
+    """Needs of the algorithm:
 
     `update(traces)` learns from a batch; `validate(traces, warm_up)` returns the mean cost on
     held-out traces and keeps the best parameters so far.
     """
 
+    needs: ClassVar[dict[str, Any]] = {
+        "traces": Count,
+        "batch": Count,
+        "dev_traces": Count,
+        "dev_every": Count,
+    }
     compile_from: ClassVar[int] = 2_000_000
     threads: ClassVar[int] = 1
 
     def __init__(self, algorithm: Algorithm, env: Any, budget: int, seed: int) -> None:
         c = algorithm.config
-        for name in ("traces", "batch", "dev_traces", "dev_every"):
-            if getattr(c, name) < 1:
-                raise PgbenchError(f"{name} must be at least 1, not {getattr(c, name)}")
         self.train: Traces = env.traces(c.traces, seed, "train").to(algorithm.device)
         self.dev: Traces = env.traces(c.dev_traces, seed + 2, "dev").to(algorithm.device)
         periods, self.warm_up = self.train.periods, env.horizon("dev")[1]
@@ -56,6 +60,20 @@ class Hindsight:
         self.rng = torch.Generator().manual_seed(seed)
         self.per_epoch = len(self.train) // self.batch
         self.order = torch.empty(0, dtype=torch.long)  # what is left of the epoch's permutation
+
+    @staticmethod
+    def steps_of(config: Any, budget: int) -> int:
+        """Environment steps of a run with that budget at most: what a trace has, the world tells.
+
+        Raises: PgbenchError if it ends before the first update even with traces of one period.
+        """
+        batch = min(config.batch, config.traces)
+        if budget < batch:
+            raise PgbenchError(
+                f"a budget of {budget} is below one update, which has {batch} traces of a period "
+                "or more; raise --budget or lower --set batch"
+            )
+        return budget
 
     @property
     def updates(self) -> int:

@@ -15,13 +15,20 @@ from pgbench.errors import PgbenchError
 from pgbench.loops import checks
 from pgbench.loops.base import Episodes, Phase
 from pgbench.policy import Policy
+from pgbench.ranges import Count, Natural
 
 CHUNK = 200  # environment steps a phase: about two seconds between chances to save
 
 
 class OffPolicy:
-    """Needs of the config: `num_envs`, `buffer`, `batch`, `start`."""
+    """`start` random steps, then an update a step, on `batch` of the last `buffer` transitions."""
 
+    needs: ClassVar[dict[str, Any]] = {
+        "num_envs": Count,
+        "buffer": Count,
+        "batch": Count,
+        "start": Natural,
+    }
     compile_from: ClassVar[int] = 5_000
     threads: ClassVar[int] = 0
 

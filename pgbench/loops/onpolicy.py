@@ -23,11 +23,19 @@ from pgbench.loops.base import Episodes, Phase
 from pgbench.ops.normalize import CLIP, RunningMoments
 from pgbench.ops.returns import discounted_sum
 from pgbench.policy import Policy
+from pgbench.ranges import Count, Share
 
 
 class OnPolicy:
-    """Needs of the config: `num_envs`, `horizon`, `gamma`, `normalize_obs`, `normalize_reward`."""
+    """Fixed policies collect whole iterations of `horizon` steps."""
 
+    needs: ClassVar[dict[str, Any]] = {
+        "horizon": Count,
+        "num_envs": Count,
+        "gamma": Share,
+        "normalize_obs": bool,
+        "normalize_reward": bool,
+    }
     compile_from: ClassVar[int] = 100_000
     threads: ClassVar[int] = 1
 

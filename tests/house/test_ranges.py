@@ -10,13 +10,20 @@ import pytest
 from pgbench.config import build, option, other
 from pgbench.errors import PgbenchError
 from pgbench.interface import make
-from pgbench.keywords import check_keywords, keywords
-from pgbench.plan import Plan, make_plan, shortfall
+from pgbench.keywords import check_keywords, check_needs, keywords
+from pgbench.plan import Plan, load_loop, make_plan, shortfall
 from pgbench.ranges import Bounds
 from pgbench.registry import ALGOS, ENVS, named, resolve
 
 ALGORITHMS = {f"{s.family}/{s.name}": s for s in ALGOS.all()}
 ENVIRONMENTS = {s.id: s for s in ENVS.all() if not s.instance_of}
+
+LIKE = {
+    "onpolicy": ("pendulum", "control/ppo"),
+    "offpolicy": ("pendulum", "control/sac"),
+    "hindsight": ("one-store-lost-sales", "inventory/hdpo"),
+    "group": ("math-nano", "text/grpo"),
+}  # an environment and a built-in algorithm of each loop
 
 
 def outside(bounds):
@@ -149,6 +156,50 @@ def test_a_plain_dataclass_of_a_plug_in_is_checked_by_build():
     for settings in ({"lr": 0}, {"mode": "no"}, {"rate": 0}, {"rate": 2, "mode": "off"}):
         with pytest.raises(PgbenchError, match="config of it: "):
             build(Config, settings, "it")
+
+
+@pytest.mark.parametrize(
+    ("loop", "settings", "words"),
+    [
+        ("onpolicy", {"horizon": 0}, "horizon must be at least 1, not 0"),
+        ("onpolicy", {"num_envs": 0}, "num_envs must be at least 1, not 0"),
+        ("onpolicy", {"gamma": 1.5}, r"gamma must be in \[0, 1\], not 1.5"),
+        ("offpolicy", {"num_envs": 0}, "num_envs must be at least 1, not 0"),
+        ("offpolicy", {"batch": 0}, "batch must be at least 1, not 0"),
+        ("offpolicy", {"buffer": 0}, "buffer must be at least 1, not 0"),
+        ("offpolicy", {"start": -1}, "start must be at least 0, not -1"),
+        ("hindsight", {"traces": 0}, "traces must be at least 1, not 0"),
+        ("hindsight", {"dev_every": 0}, "dev_every must be at least 1, not 0"),
+        ("hindsight", {"batch": 600, "traces": 600}, "below one update"),
+        ("group", {"prompts": 0}, "prompts must be at least 1, not 0"),
+        ("group", {"group": 0}, "group must be at least 1, not 0"),
+        ("group", {"temperature": 0.0}, "temperature must be above 0, not 0.0"),
+    ],
+)
+def test_what_a_loop_reads_of_a_plug_ins_plain_config(loop, settings, words):
+    """Its config declares no range: the loop's own hold, when the run is planned."""
+    env, like = LIKE[loop]
+    needs = load_loop(loop).needs
+    defaults = {name: getattr(resolve(ALGORITHMS[like]).Config(), name) for name in needs}
+    plain = {"horizon": 256, "start": 40, "batch": 32, "traces": 512, "max_tokens": 8}
+    defaults |= {name: value for name, value in plain.items() if name in defaults}
+    parts = [(key, type(value), value) for key, value in defaults.items()]
+    config = dataclasses.make_dataclass("Config", parts, frozen=True)
+    name = f"plain-{loop}"
+    spec = dataclasses.replace(
+        ALGORITHMS[like], name=name, entry_point=type("It", (), {"Config": config})
+    )
+    ALGOS.add((name, spec.family), spec)
+    try:
+        assert make_plan(name, env, budget=512, device="cpu").config == config()
+        with pytest.raises(PgbenchError, match=words) as caught:
+            make_plan(name, env, budget=512, settings=settings, device="cpu")
+        assert "\n" not in str(caught.value)
+        short = dataclasses.make_dataclass("Config", parts[1:], frozen=True)
+        with pytest.raises(PgbenchError, match=r"config of it lacks .*, which its loop reads"):
+            check_needs(short(), needs, "it")
+    finally:
+        ALGOS.specs.pop((name, spec.family), None)
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,8 @@ class Task:
     began: float | None = None  # when its own record was first seen
     handle: Handle | None = None
     asked: bool = False  # to stop; a second time would mean "at once"
+    late: float | None = None  # when it had had the suite's time
+    killed: bool = False
 
     @property
     def ended(self) -> bool:
@@ -211,6 +213,9 @@ class Bench:
                 self._over_time(task)
             return
         task.handle = None
+        if task.late:
+            self._give_up(task, "timeout", f"not finished after {self.suite.limit_s:,.0f} s")
+            return
         record = self._ended_record(task)
         if record is not None:
             self._record(task, record)
@@ -237,13 +242,17 @@ class Bench:
             task.handle.stop()
 
     def _over_time(self, task: Task) -> None:
+        """End a run that has had its time: it may save itself, and is killed if it does not.
+
+        It keeps its slot until its process has ended (`_look` makes the record then), so that
+        nothing goes on where nobody counts it.
+        """
         assert task.handle is not None
+        task.late = task.late or time.monotonic()
         self._ask_to_stop(task)
-        until = time.monotonic() + PATIENCE_S
-        while task.handle.poll() is None and time.monotonic() < until:
-            time.sleep(POLL_S)
-        task.handle = None
-        self._give_up(task, "timeout", f"not finished after {self.suite.limit_s:,.0f} s")
+        if time.monotonic() - task.late > PATIENCE_S and not task.killed:
+            task.killed = True
+            task.handle.kill()
 
     def _give_up(self, task: Task, failure: str, why: str) -> None:
         """Make a failed record of a started run: everything that was started counts."""

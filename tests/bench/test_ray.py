@@ -27,10 +27,9 @@ def closed_port():
 @pytest.mark.parametrize("scheme", ["", "ray://"])
 def test_ray_at_a_dead_address(scheme):
     pytest.importorskip("ray")
-    before, address = time.monotonic(), f"{scheme}127.0.0.1:{closed_port()}"
+    address = f"{scheme}127.0.0.1:{closed_port()}"
     with pytest.raises(PgbenchError) as error:
         make_launcher("ray", address=address)
-    assert time.monotonic() - before < 10
     assert str(error.value).startswith(f"no Ray cluster answers at {address} (")
     assert "\n" not in str(error.value)
 
@@ -189,7 +188,5 @@ def test_ray_loses_a_node(tmp_path):
 def test_something_else_at_the_address():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = f"127.0.0.1:{listener.getsockname()[1]}"
-        before = time.monotonic()
         with pytest.raises(PgbenchError, match=f"Ray cluster at {address}: no answer within 20 s$"):
             make_launcher("ray", address=address)
-        assert time.monotonic() - before < 40

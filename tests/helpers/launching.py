@@ -52,7 +52,7 @@ def parent(pid):
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
-def gone(pid, limit=10.0):
+def gone(pid, limit=200.0):
     """Wait for the end of a process that is not a child of this one."""
     before = time.monotonic()
     while Path(f"/proc/{pid}").exists():
@@ -84,6 +84,12 @@ def exercise(launcher, folder, threads=1):
     os.kill(began(logs / "killed", killed), signal.SIGKILL)
     assert ended(killed) == -signal.SIGKILL
     assert killed.poll() == -signal.SIGKILL  # still
+
+    stuck = launcher.submit(job(600, 0), logs / "stuck")
+    began(logs / "stuck", stuck)
+    stuck.kill()
+    ended(stuck)
+    stuck.kill()
 
     # Each waits for a sign of the other: together or never.
     meet = (

@@ -29,6 +29,12 @@ class Handle(Protocol):
     def stop(self) -> None:
         """Ask the job to save and stop (SIGTERM to its process); harmless when it has ended."""
 
+    def kill(self) -> None:
+        """End a job that did not stop when it was asked; harmless when it has ended.
+
+        Local and Ray: SIGKILL to its processes. SLURM: `scancel`, which kills after its KillWait.
+        """
+
 
 class Launcher(Protocol):
     """Starts jobs and says how they end."""

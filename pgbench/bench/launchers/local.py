@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -56,3 +57,8 @@ class LocalHandle:
     def stop(self) -> None:
         """See `Handle`."""
         self.process.terminate()
+
+    def kill(self) -> None:
+        """See `Handle`; its children, which are in its session, end with it."""
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)

@@ -96,6 +96,12 @@ class Job:
             if self.process:
                 self.process.terminate()
 
+    def kill(self) -> None:
+        """Kill the process and its guard, which share a session."""
+        with self.lock:
+            if self.process and self.process.returncode is None:
+                os.killpg(self.process.pid, signal.SIGKILL)
+
 
 class RayHandle:
     """An actor and what its `run` will return."""
@@ -139,6 +145,11 @@ class RayHandle:
             self.ended = STOPPED
         elif self.ended is None:
             self.actor.stop.remote()
+
+    def kill(self) -> None:
+        """See `Handle`."""
+        if self.poll() is None:
+            self.actor.kill.remote()
 
 
 def _start(cpus: int) -> None:

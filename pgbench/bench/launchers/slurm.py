@@ -130,6 +130,15 @@ class SlurmHandle:
         if self.poll() is None and self.asked is None:
             self._ask()
 
+    def kill(self) -> None:
+        """See `Handle`."""
+        if self.poll() is not None:
+            return
+        if self.launcher.cluster == "local":
+            os.kill(int(self.job.job_id), signal.SIGKILL)
+        else:
+            subprocess.run(["scancel", self.job.job_id], capture_output=True)
+
     def _ask(self) -> None:
         self.asked = time.monotonic()
         if self.launcher.cluster == "local":

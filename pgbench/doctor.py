@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pgbench.errors import install
+
 # The lowest and the first refused version of pyproject.toml; None where there is no upper end.
 KNOWN_TO_WORK: dict[str, tuple[str, str | None]] = {
     "torch": ("2.13", None),
@@ -139,7 +141,7 @@ def _compiler() -> Finding:
 def _video() -> Finding:
     missing = [m for m in ("imageio", "imageio_ffmpeg") if importlib.util.find_spec(m) is None]
     if missing:
-        advice = "for films: pip install 'pgbench[video]'"
+        advice = f"for films: {install('video')}"
         return Finding("warn", "video", f"{', '.join(missing)} not installed", advice)
     return Finding("ok", "video", "imageio and ffmpeg are there")
 
@@ -159,7 +161,7 @@ def _text() -> Finding:
     names = ("transformers", "tokenizers", "math_verify", "reasoning_gym")
     missing = [name for name in names if importlib.util.find_spec(name) is None]
     if missing:
-        advice = "for language models: pip install 'pgbench[text]'"
+        advice = f"for language models: {install('text')}"
         return Finding("warn", "text", f"{', '.join(missing)} not installed", advice)
     return Finding("ok", "text", f"transformers {importlib.metadata.version('transformers')}")
 

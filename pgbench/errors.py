@@ -1,4 +1,18 @@
-"""The exceptions that users see as a single line."""
+"""The exceptions that users see as a single line, and the advice that they give."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def install(extra: str) -> str:
+    """The command that adds an optional extra to this pgbench.
+
+    pgbench is on no package index: a checkout is named by its folder.
+    """
+    if not (ROOT / "pyproject.toml").is_file():
+        return f"pip install 'pgbench[{extra}]'"
+    return f'pip install -e "{"." if Path.cwd() == ROOT else ROOT}[{extra}]"'
 
 
 class PgbenchError(Exception):

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from pgbench.errors import PgbenchError
+from pgbench.errors import PgbenchError, install
 
 PLUGIN_GROUP = "pgbench.plugins"
 # Of an algorithm, an environment, a suite, a board: it names files and folders on any system.
@@ -333,6 +333,6 @@ def load(point: str | Callable[..., Any], extra: str | None = None) -> Any:
     except ImportError as error:
         if extra:
             raise PgbenchError(
-                f"{error.name or error} is not installed; run: pip install 'pgbench[{extra}]'"
+                f"{error.name or error} is not installed; run: {install(extra)}"
             ) from error
         raise

@@ -6,7 +6,7 @@ import importlib
 import importlib.metadata
 from typing import Any
 
-from pgbench.errors import PgbenchError
+from pgbench.errors import PgbenchError, install
 
 
 def package(module: str) -> Any:
@@ -18,7 +18,7 @@ def package(module: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         name = (error.name or module).partition(".")[0]
-        raise PgbenchError(f"{name} is not installed; run: pip install 'pgbench[text]'") from error
+        raise PgbenchError(f"{name} is not installed; run: {install('text')}") from error
 
 
 def version(distribution: str) -> str:

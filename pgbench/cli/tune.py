@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pgbench.errors import install
+
 if TYPE_CHECKING:
     from pgbench.tuning import Tuning
     from pgbench.tuning.search import Search
 
-EXAMPLES = """\b
+EXAMPLES = f"""\b
 Examples:
   pgbench tune --algo mdpo --env hopper --trials 20
   pgbench tune --algo mdpo --env hopper --show-space > space.toml
@@ -23,7 +25,7 @@ Examples:
   pgbench run --algo mdpo --env hopper --config runs/tune/mdpo/hopper/.../best.toml
 
 Trial 0 is the algorithm's defaults, the others a scrambled Sobol sequence over the space. Kill it
-at any moment: the same command goes on where it was. Needs: pip install 'pgbench[tune]'
+at any moment: the same command goes on where it was. Needs: {install("tune")}
 """
 
 

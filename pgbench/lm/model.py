@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pgbench.errors import PgbenchError
+from pgbench.errors import PgbenchError, install
 from pgbench.ops.matmul import fast_matmul
 from pgbench.tasks import Message
 
@@ -234,9 +234,7 @@ def _load(path: Path) -> tuple[Any, Any]:
     try:
         import transformers
     except ImportError as error:
-        raise PgbenchError(
-            "transformers is not installed; run: pip install 'pgbench[text]'"
-        ) from error
+        raise PgbenchError(f"transformers is not installed; run: {install('text')}") from error
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     try:
@@ -274,7 +272,7 @@ def _with_lora(net: Any, rank: int, seed: int) -> Any:
     try:
         import peft
     except ImportError as error:
-        raise PgbenchError("peft is not installed; run: pip install 'pgbench[text]'") from error
+        raise PgbenchError(f"peft is not installed; run: {install('text')}") from error
     config = peft.LoraConfig(
         r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules="all-linear",
         task_type="CAUSAL_LM",

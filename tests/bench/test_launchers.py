@@ -10,7 +10,7 @@ import pytest
 from launching import began, ended, exercise, gone, job, parent, python
 
 from pgbench.bench.launchers import make_launcher, worker
-from pgbench.errors import PgbenchError
+from pgbench.errors import PgbenchError, install
 
 # ----- this machine
 
@@ -92,7 +92,7 @@ def test_missing_package(name, package, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(PgbenchError) as error:
         make_launcher(name)
-    assert str(error.value) == f"{package} is not installed; run: pip install 'pgbench[{name}]'"
+    assert str(error.value) == f"{package} is not installed; run: {install(name)}"
 
 
 # ----- the guard between a worker of Ray or SLURM and the job

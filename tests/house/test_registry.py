@@ -97,7 +97,7 @@ def test_capabilities_that_are_missing():
 
 
 def test_missing_extra_names_the_command():
-    refused(r"pip install 'pgbench\[big\]'", resolve, algo("heavy", extra="big"))
+    refused(r"pip install .*\[big\]", resolve, algo("heavy", extra="big"))
     with pytest.raises(ImportError):
         resolve(algo("light"))
 

@@ -5,6 +5,7 @@ import sys
 import pytest
 from tuning_runs import TINY
 
+from pgbench.errors import install
 from pgbench.tuning import make_tuning
 from pgbench.tuning.space import Choices, read_space, table_of
 
@@ -119,6 +120,6 @@ def test_bad_input_is_one_line(cli, tmp_path, words, expected):
 def test_a_missing_optuna_is_one_line_that_names_the_extra(cli, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     code, _, err = cli(*TINY, "--runs", tmp_path)
-    assert code == 2 and "pip install 'pgbench[tune]'" in err
+    assert code == 2 and install("tune") in err
     code, out, _ = cli(*TINY, "--show-space")
     assert code == 0 and "lr = {" in out, "to look at a space takes no optuna"

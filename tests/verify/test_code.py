@@ -29,7 +29,7 @@ def sandboxed():
 
 @pytest.fixture(scope="module")
 def verifier(sandboxed):
-    with CodeVerifier(1, Limits(seconds=0.5)) as made:
+    with CodeVerifier(1, Limits(seconds=3)) as made:
         yield made
 
 
@@ -391,12 +391,14 @@ def test_groups_of_repeated_process_ids_are_told_apart(tmp_path):
 def test_the_bare_backend_is_loud(monkeypatch):
     code._warned.clear()
     with pytest.warns(RuntimeWarning, match="NO SANDBOX"):
-        verifier = CodeVerifier(1, Limits(seconds=1), "subprocess")
+        verifier = CodeVerifier(1, Limits(seconds=60), "subprocess")
     with verifier:
         assert not verifier.is_sandbox
-        items = [(DOUBLE, GOOD[0]), (DOUBLE, BAD[0]), (SCRIPT, GOOD[1]), (DOUBLE, "while 1: pass")]
+        items = [(DOUBLE, GOOD[0]), (DOUBLE, BAD[0]), (SCRIPT, GOOD[1])]
         verdicts = verifier.judge(items)
-    assert [v.how for v in verdicts] == ["passed", "wrong answer", "passed", "timeout"]
+    assert [v.how for v in verdicts] == ["passed", "wrong answer", "passed"]
+    with CodeVerifier(1, Limits(seconds=0.5), "subprocess") as verifier:
+        assert verifier.judge([(DOUBLE, "while 1: pass")])[0].how == "timeout"
 
 
 def test_doctor_names_what_there_is():

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pgbench.errors import PgbenchError
+from pgbench.errors import PgbenchError, install
 from pgbench.network import Network
 
 from .gnn import GNN, Parts
@@ -22,7 +22,7 @@ try:
     from torch_geometric.nn import MessagePassing
 except ImportError as error:
     raise PgbenchError(
-        "backend pyg of policy gnn needs PyTorch Geometric: pip install 'pgbench[inventory]'"
+        f"backend pyg of policy gnn needs PyTorch Geometric: {install('inventory')}"
     ) from error
 
 

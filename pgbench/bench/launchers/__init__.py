@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from pgbench.errors import PgbenchError
+from pgbench.errors import PgbenchError, install
 from pgbench.registry import unknown
 
 LAUNCHERS = ("local", "ray", "slurm")
@@ -87,9 +87,7 @@ def make_launcher(
         _only_known(name, options, SLURM_OPTIONS)
         return SlurmLauncher(jobs, options)
     except ModuleNotFoundError as error:
-        raise PgbenchError(
-            f"{error.name} is not installed; run: pip install 'pgbench[{name}]'"
-        ) from error
+        raise PgbenchError(f"{error.name} is not installed; run: {install(name)}") from error
 
 
 def _only_known(launcher: str, options: Mapping[str, str], known: Sequence[str]) -> None:

@@ -135,7 +135,8 @@ class SlurmHandle:
         if self.poll() is not None:
             return
         if self.launcher.cluster == "local":
-            os.kill(int(self.job.job_id), signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it ended just now
+                os.kill(int(self.job.job_id), signal.SIGKILL)
         else:
             subprocess.run(["scancel", self.job.job_id], capture_output=True)
 

@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from pgbench.errors import PgbenchError
+from pgbench.errors import PgbenchError, install
 from pgbench.lm.packing import pack
 
 from . import EngineError, Responses, Sampling
@@ -212,7 +212,7 @@ def _import(device: torch.device) -> Any:
     """
     if importlib.util.find_spec("vllm") is None:
         raise PgbenchError(
-            "vllm is not installed; run: pip install 'pgbench[vllm]' (on a machine without a GPU "
+            f"vllm is not installed; run: {install('vllm')} (on a machine without a GPU "
             "see docs/models.md)"
         )
     os.environ.update(ENVIRONMENT)

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 import pgbench
-from pgbench.errors import PgbenchError
+from pgbench.errors import PgbenchError, install
 from pgbench.registry import ENVS
 from pgbench.rollout.text_env import split_of
 
@@ -130,4 +130,4 @@ def test_a_missing_package_names_the_extra():
         "except pgbench.PgbenchError as error: print(error)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout == "reasoning_gym is not installed; run: pip install 'pgbench[text]'\n"
+    assert done.stdout == f"reasoning_gym is not installed; run: {install('text')}\n"

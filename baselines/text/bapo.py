@@ -15,8 +15,8 @@ share is 0 and both bounds go to their limits. By Eq. 2, share falls as c_low ri
 c_low never helps to reach rho.
 
 Departures from the paper and from the released code, a port to verl:
-- Eq. 2 is the weighted share of the version at ICLR 2026 (its Eq. 8), as a note on that version
-  restates it; the paper itself was not read, and an earlier version may have another statistic;
+- Eq. 2 is the statistic weighted by w, as a note on the version at ICLR 2026 restates it; the
+  paper's own Eq. 8 was not read, in that version or an earlier one, which may differ;
 - rho, steps and ranges are the paper's constants as a note on it gives them (0.4; the code's readme
   says 0.5, of which statistic is not known: pos/neg = 0.5 is a share of 1/3). The port's search is
   order=released weighting=none target=pos-over-neg dual=3 scope=microbatch with other constants:

@@ -66,7 +66,7 @@ class GroupAlgorithm(Algorithm):
         `adv` (N,) or (N, T): the factor of each token's score function while the ratio is one;
         without it no row is passed over. `weight` (N, T): multiplies the mask. `reads` (N, T): the
         tokens whose log-probabilities the loss reads, if not all of the batch's mask; the forward
-        pass is asked for these alone, and all others are not a number to the loss.
+        pass is asked for these alone, and the others are not a number to the loss.
         """
         raise NotImplementedError
 
@@ -85,9 +85,9 @@ class GroupAlgorithm(Algorithm):
     def loss(self, logp: Tensor, rows: Rows) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of the rows (a sum over whole-minibatch denominators) and what to log.
 
-        `logp` (n, T) is the only tensor with gradient, besides `rows.value`. It has numbers where
-        the forward pass was asked (see `prepare`) and is not a number elsewhere, so that a loss
-        that reads more than it declares fails at once: select by `torch.where`, not by a product.
+        `logp` (n, T) is the only tensor with gradient, besides `rows.value`. It is not a number at
+        tokens of the policy that the forward pass was not asked for (see `prepare`), so that a loss
+        that reads more than it declares fails at once, and 0 where nothing was predicted.
         """
         raise NotImplementedError
 
@@ -173,7 +173,8 @@ class GroupAlgorithm(Algorithm):
         c = self.config
         seen = self.look(batch)
         extra = self.prepare(batch, seen)
-        asked = extra.pop("reads", batch.mask)
+        # 1 where the forward pass is asked, -1 where the policy's token is left out, 0 elsewhere.
+        asked = torch.where(batch.mask > 0, 2 * (extra.pop("reads", batch.mask) > 0) - 1.0, 0.0)
         if "weight" in extra:
             batch = replace(batch, mask=batch.mask * extra.pop("weight"))
         adv = extra.get("adv")
@@ -325,7 +326,7 @@ class GroupAlgorithm(Algorithm):
         def part(rows: Tensor, packed: Packed) -> tuple[Looked, Rows]:
             look = self.model.look(packed, self.config.temperature)
             # What was not asked for is not a number: 0 would be taken for a log-probability.
-            unknown = (asked[rows] == 0).to(self.device)
+            unknown = (asked[rows] < 0).to(self.device)
             look = replace(look, logp=look.logp.masked_fill(unknown, float("nan")))
             return look, self.rows(batch, rows, look, totals, seen, extra, first)
 

@@ -76,3 +76,16 @@ def test_equal_rewards_are_no_reason_to_move(name, tiny):
         before = algorithm.state["theta"].clone()
         algorithm.update(batch)
         assert torch.equal(algorithm.state["theta"], before), reward
+
+
+def test_a_loss_that_reads_more_than_it_declares_fails(tiny):
+    """GSPO's ratio needs every token; said to need a few, it is not a number, not a wrong one."""
+
+    class Sloppy(KINDS["gspo"]):
+        def prepare(self, batch, seen):
+            few = batch.mask.clone()
+            few[:, 3:] = 0
+            return super().prepare(batch, seen) | {"reads": few}
+
+    log = make(Sloppy, tiny, **SEVERAL).update(make_batch(seed=2))
+    assert bool(log["loss"].isnan())

@@ -7,7 +7,20 @@ import pytest
 from pgbench.__main__ import main
 from pgbench.config import digest
 from pgbench.record import SCHEMA, record_id
+from pgbench.registry import ALGOS, ENVS
 from pgbench.seeding import eval_seeds, train_seed
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _catalogue():
+    """Plug-ins that a module's tests register are gone after them."""
+    for catalogue in (ALGOS, ENVS):
+        catalogue.all()  # what is installed has registered
+    kept = [(catalogue, dict(catalogue.specs)) for catalogue in (ALGOS, ENVS)]
+    yield
+    for catalogue, specs in kept:
+        catalogue.specs.clear()
+        catalogue.specs.update(specs)
 
 
 @pytest.fixture

@@ -41,7 +41,7 @@ def test_the_trials_are_the_defaults_and_then_points_that_nobody_chooses():
     assert len({digest(params) for params in points}) == 9
     assert one.points(1)[1:] != points[1:], "another study draws other points"
     assert tiny_tuning(trials=10).points(0)[1:9] != points[1:]
-    assert make_tuning("ppo", "hopper", budget=512, trials=9).digest != one.digest
+    assert make_tuning("ppo", "hopper", budget=4096, trials=9).digest != one.digest
     assert tiny_tuning(trials=9, studies=3).digest == one.digest, "more studies go on in its folder"
 
 

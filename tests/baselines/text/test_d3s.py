@@ -237,7 +237,7 @@ def test_gspo_keeps_the_ratio_of_the_whole_response(tiny):
     grad = torch.autograd.grad(loss, logp)[0]
     share = part.mask / (3 * part.mask.sum(-1, keepdim=True).clamp(min=1))
     torch.testing.assert_close(grad, -(s * part["adv"])[:, None] * share)
-    assert algorithm.config.clip == (9.0, 9.0)
+    assert algorithm.config.clip == (1.0, 9.0)
     assert (Config().clip, Config(host="gspo").clip) == ((0.2, 0.2), (3e-4, 4e-4))
 
 

@@ -36,6 +36,8 @@ def test_local_jobs_outlive_a_killed_bench_and_do_not_hear_its_terminal(tmp_path
     bench = (
         "import os, pathlib, signal, sys, time\n"
         "from pgbench.bench.launchers import make_launcher\n"
+        # What was started in the background of a shell inherits that Ctrl-C is ignored.
+        "signal.signal(signal.SIGINT, signal.SIG_DFL)\n"
         "make_launcher('local').submit(sys.argv[2:], pathlib.Path(sys.argv[1]))\n"
         "time.sleep(600)"
     )

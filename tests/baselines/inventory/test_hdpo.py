@@ -193,9 +193,17 @@ def test_bad_settings_are_one_line(tmp_path, settings, words):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_budget_below_one_update_is_refused(tmp_path):
-    with pytest.raises(PgbenchError, match="below one update of 51200"):
-        pgbench.run("hdpo", "one-store-lost-sales", runs=tmp_path, budget=1000)
+@pytest.mark.parametrize(
+    ("budget", "words"),
+    [
+        (1000, "below one update, which has 1024 traces"),  # known before anything is built
+        (2000, "below one update of 51200 environment steps"),  # once traces have a length
+    ],
+)
+def test_a_budget_below_one_update_is_refused(tmp_path, budget, words):
+    with pytest.raises(PgbenchError, match=words):
+        pgbench.run("hdpo", "one-store-lost-sales", runs=tmp_path, budget=budget)
+    assert not list(tmp_path.rglob("run.json"))
 
 
 def test_the_log_has_every_look_at_the_held_out_traces():

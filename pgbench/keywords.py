@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
+from pgbench.config import TYPE_NAMES
 from pgbench.ranges import Bounds, SettingError, misfit
-
-NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 
 
 @dataclass(frozen=True)
@@ -135,4 +134,4 @@ def _named(hint: Any) -> str:
         return f"{len(inner)} values"
     if origin in (tuple, collections.abc.Sequence):
         return "a list"
-    return NAMES.get(hint, "a table" if origin is collections.abc.Mapping else str(hint))
+    return TYPE_NAMES.get(hint, "a table" if origin is collections.abc.Mapping else str(hint))

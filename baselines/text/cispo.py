@@ -10,11 +10,11 @@ Departures from the paper:
   (arXiv 2510.13786) uses of this loss;
 - its loss is a mean over the tokens of one prompt's responses, averaged over prompts; Eq. 2 is one
   mean over the tokens of the whole minibatch, in which prompts with long responses weigh more;
-- the paper trains with DAPO's dynamic sampling and its length penalty besides; both are left out,
-  so that the loss alone is compared (`dapo` has them);
+- it is said to train with DAPO's dynamic sampling and length penalty besides (that part of the
+  paper was not read); both are left out, so that the loss alone is compared (`dapo` has them);
 - one optimiser step a batch by default, for which w is 1 and the bound has no effect, as for all
-  of this family. The paper takes 16 off-policy rounds of updates on each batch, the case that the
-  bound is made for: `--set minibatches=16`.
+  of this family. The bound is made for several steps: the paper is said to take 16 rounds of
+  off-policy updates on a batch, `--set minibatches=16`.
 """
 
 from __future__ import annotations

@@ -14,12 +14,12 @@ Departures from the paper:
 - its loss is a mean over the tokens of one prompt's responses, averaged over prompts; Eq. 4 is one
   mean over the tokens of the whole minibatch, as its code (verl) has it, in which prompts with long
   responses weigh more. So are the unbiased standard deviation and the eps of Eq. 2;
-- k is a share of Lmax, the paper's 4096 of 20480 by default; `--set overlong=0` leaves Eq. 1 out.
-  Where the environment's limit cuts a response, l_i = Lmax and P_i = -1;
+- k is a share of Lmax, by default the released script's 4096 of 20480; `--set overlong=0` leaves
+  Eq. 1 out. Where the environment's limit cuts a response, l_i = Lmax and P_i = -1;
 - after `max_rounds` rounds of generation a batch is trained on as it is, however small. Every round
   counts towards the budget;
-- one optimiser step a batch by default (paper: 16), for which rho is 1 and the clip has no effect,
-  as for all of this family; so are the numbers of prompts and responses (paper: 512 and 16).
+- one optimiser step a batch by default (released script: 16), for which rho is 1 and the clip does
+  nothing, as for all of this family; so are the numbers of prompts and responses (there 512, 16).
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ from .grpo import grpo_advantage
 
 @dataclass(frozen=True)
 class Config(GroupConfig):
-    """Section 4.1 of the paper where it gives a value that does not depend on the model's size."""
+    """The released script's values where they do not depend on the model's size."""
 
     least_group: ClassVar[int] = 2
 
-    clip_low: float = option(0.2, "eps_low of Eq. 3", "Section 4.1", within=(0, 1))
-    clip_high: float = option(0.28, "eps_high of Eq. 3", "Section 4.1", at_least=0)
+    clip_low: float = option(0.2, "eps_low of Eq. 3", "released script", within=(0, 1))
+    clip_high: float = option(0.28, "eps_high of Eq. 3", "released script", at_least=0)
     max_rounds: int = option(
         10, "generation rounds at most for one batch; 1: no replacement", at_least=1
     )
     overlong: float = option(
-        0.2, "k of Eq. 1 as a share of Lmax; 0: no penalty", "Section 4.1", within=(0, 1)
+        0.2, "k of Eq. 1 as a share of Lmax; 0: no penalty", "released script", within=(0, 1)
     )
     overlong_weight: float = option(
         0.5,

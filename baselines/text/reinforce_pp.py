@@ -11,8 +11,9 @@ Equations, numbered here:
 
 Departures from the paper:
 - beta is 0 by default, so that no reference model is evaluated, as for all of this family;
-- the KL penalty is in the reward, as in Eq. 1, for both forms. REINFORCE++-baseline as its authors
-  train it has a separate loss instead, the mean of (log pi - log pi_ref)^2 / 2 over tokens (k2);
+- the KL penalty is in the reward, as in Eq. 1, for both forms. The author's library, OpenRLHF,
+  trains the one with a baseline with a separate loss instead (--use_kl_loss --kl_estimator k2), the
+  mean of (log pi - log pi_ref)^2 / 2 over tokens; ms-swift has it in the reward, as here;
 - the variance of Eq. 3 is the unbiased one, as verl has it. It weighs responses by their length:
   the mean of A is zero over tokens, not over responses;
 - one optimiser step a batch by default, for which rho is 1 and the clip has no effect.

@@ -22,9 +22,8 @@ and b = F^-1(beta) two of its quantiles:
 risk=seeking puts the weight on the upper tail, risk=mean on none: A = S - mean of the bundle.
 
 Departures from the paper (alpha 0.2, beta 0.8, omega 0.5, B = 5) and the released code:
-- eta, which was not found in the paper, is the released code's; eps are GRPO's 0.2 and 0.2: ours.
-  ratio=token is the loss of the released code, token ratios and a mean over tokens; it also has
-  dual=3. One step a batch by default, for which the ratio is 1: the same for all of this family;
+- eta, not found in the paper, is the released code's; eps are GRPO's 0.2 and 0.2: ours. ratio=token
+  is the released loss, a mean over tokens, which also has dual=3. One step a batch by default;
 - the paper pairs responses by an independent random permutation of each question's
   (pairing=random); by index, as here and in the released code, is equal to it in distribution;
 - the released w = 1.5 (`mix`) is no omega: Eq. 6 divides both parts by their shares of the levels;

@@ -5,7 +5,7 @@ if __name__ != "pgbench.baselines":
 
 from typing import Any
 
-from pgbench.registry import register_algo
+from pgbench.catalogue.registry import register_algo
 
 register_algo(
     "mdpo", "pgbench.baselines.control.mdpo:MDPO", family="control", loop="onpolicy",

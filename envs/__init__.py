@@ -5,7 +5,7 @@ if __name__ != "pgbench.envs":
 
 from typing import Any
 
-from pgbench.registry import Anchor, Metric, register_env
+from pgbench.catalogue.registry import Anchor, Metric, register_env
 
 # Control: Gymnasium's environments, equal bit for bit.
 _RANDOM = "uniform random policy, 100 episodes, measured with this package"

@@ -10,25 +10,29 @@ Names are resolved on first use, so importing the package imports neither torch 
 """
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
+from pgbench.support.moved import Moved
+
 if TYPE_CHECKING:
-    from pgbench.api import Result, load, run
+    from pgbench.api import run
+    from pgbench.catalogue.capabilities import make
+    from pgbench.catalogue.registry import Anchor, Metric, register_algo, register_env
     from pgbench.errors import PgbenchError
-    from pgbench.evaluation import evaluate
-    from pgbench.interface import make
-    from pgbench.registry import Anchor, Metric, register_algo, register_env
+    from pgbench.runs.evaluation import evaluate
+    from pgbench.runs.result import Result, load
 
 _WHERE = {
-    "Anchor": "pgbench.registry",
-    "Metric": "pgbench.registry",
+    "Anchor": "pgbench.catalogue.registry",
+    "Metric": "pgbench.catalogue.registry",
     "PgbenchError": "pgbench.errors",
-    "Result": "pgbench.api",
-    "evaluate": "pgbench.evaluation",
-    "load": "pgbench.api",
-    "make": "pgbench.interface",
-    "register_algo": "pgbench.registry",
-    "register_env": "pgbench.registry",
+    "Result": "pgbench.runs.result",
+    "evaluate": "pgbench.runs.evaluation",
+    "load": "pgbench.runs.result",
+    "make": "pgbench.catalogue.capabilities",
+    "register_algo": "pgbench.catalogue.registry",
+    "register_env": "pgbench.catalogue.registry",
     "run": "pgbench.api",
 }
 
@@ -44,6 +48,9 @@ __all__ = [
     "register_env",
     "run",
 ]
+
+
+sys.meta_path.insert(0, Moved())
 
 
 def __getattr__(name: str) -> Any:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
-from collections.abc import Callable
+
+from pgbench.support.reporting import report_errors, say
 
 
 def main() -> None:
@@ -32,47 +32,10 @@ def _command_line(words: list[str]) -> None:
             where = context.command_path if context else "pgbench"
             # click and typer may both say what was meant
             text = re.sub(r"( Did you mean [^?]*\?)\1+", r"\1", error.format_message())
-            _say(f"{text[:1].lower()}{text[1:].rstrip('.')} (see {where} --help)")
+            say(f"{text[:1].lower()}{text[1:].rstrip('.')} (see {where} --help)")
         raise SystemExit(2) from None
     if isinstance(code, int):  # `typer.Exit`
         raise SystemExit(code)
-
-
-def report_errors(program: Callable[[list[str]], object]) -> None:
-    """Call `program` with the command line's words; errors become one line and an exit code."""
-    from pgbench.errors import PgbenchError
-
-    debug = "--debug" in sys.argv
-    arguments = [word for word in sys.argv[1:] if word != "--debug"]
-    try:
-        program(arguments)
-    except PgbenchError as error:
-        if debug:
-            raise
-        _say(str(error))
-        raise SystemExit(2) from None
-    except BrokenPipeError:  # the reader left, as `| head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(0) from None
-    except KeyboardInterrupt:
-        if debug:
-            raise
-        _say("stopped")
-        raise SystemExit(130) from None
-    except OSError as error:
-        if debug:
-            raise
-        _say(f"{error.filename or 'file'}: {error.strerror or error}")
-        raise SystemExit(2) from None
-    except Exception as error:
-        if debug:
-            raise
-        _say(f"unexpected {type(error).__name__}: {error} (--debug shows where)")
-        raise SystemExit(1) from None
-
-
-def _say(text: str) -> None:
-    print("pgbench: " + " ".join(text.split()), file=sys.stderr)
 
 
 if __name__ == "__main__":

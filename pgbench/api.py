@@ -1,167 +1,14 @@
-"""The Python interface: `run` and `load`."""
+"""The Python interface to one run."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from pgbench import origins
-from pgbench.config import build
-from pgbench.files import load_tensors
-from pgbench.fingerprint import golden
-from pgbench.plan import Plan, Protocol, make_plan
-from pgbench.policy import Policy
-from pgbench.record import read_run
-from pgbench.registry import AlgoSpec, EnvSpec, find_algo, find_env, resolve
-
-
-@dataclass(frozen=True)
-class Result:
-    """A run on disk: its record, and its policy where it has finished."""
-
-    folder: Path
-    record: Mapping[str, Any]
-    anyway: bool = False  # load the policy even if what the run was made from has changed
-    _policy: list[Policy] = field(default_factory=list, repr=False)
-
-    def __repr__(self) -> str:
-        """One line: the record is long, and `result.record` shows it."""
-        algo, env = self.record["algorithm"]["name"], self.record["environment"]
-        score = self.record["result"]["score"]
-        found = "" if score is None else f", {env['metric']['name']} {score:,.4g}"
-        return (
-            f"<Result of {algo} on {env['id']}, seed {self.record['protocol']['seed']}: "
-            f"{self.record['status']}{found}; {self.folder}>"
-        )
-
-    @property
-    def score(self) -> float:
-        """Mean of the environment's first metric over the final evaluation."""
-        return float(self.record["result"]["score"])
-
-    @property
-    def env(self) -> EnvSpec:
-        """The environment that it ran on.
-
-        Raises: PgbenchError naming the whole path of a plug-in that is not there.
-        """
-        return find_env(self._spec("env"))
-
-    @property
-    def algo(self) -> AlgoSpec:
-        """The algorithm that made it.
-
-        Raises: PgbenchError naming the whole path of a plug-in that is not there.
-        """
-        return find_algo(self._spec("algo"), self.env.family)
-
-    @property
-    def env_kwargs(self) -> dict[str, Any]:
-        """The keywords that the environment was made with; files are where they are now."""
-        return self._here("env.", self.record["environment"]["kwargs"])
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """The algorithm's resolved settings; files are where they are now."""
-        return self._here("", self.record["algorithm"]["config"])
-
-    def changes(self) -> list[str]:
-        """What the run was made from and is not as it was then: sources, data, environment.
-
-        Raises: PgbenchError naming the whole path of whatever is not there.
-        """
-        identity, out = self.record["identity"], []
-        specs: tuple[AlgoSpec | EnvSpec, ...] = (self.algo, self.env)
-        for spec, began in zip(specs, identity["sources"], strict=True):
-            if origins.sources(spec) != began:
-                file = spec.origin.rpartition(":")[0]
-                out.append(f"{spec.name} ({file}, or a module that it imports)")
-        now = dict(origins.named(self.config, self.env_kwargs))
-        for key, began in identity.get("data", {}).items():
-            if key not in now or origins.digest_of(now[key]) != began:
-                out.append(f"{key} ({now.get(key, 'not there')})")
-        began = self.record["environment"]["golden"]
-        if not out and began and golden(self.env, self.env_kwargs) != began:
-            out.append(f"{self.env.name} (its fingerprint: another version of what it runs on?)")
-        return out
-
-    def _spec(self, kind: str) -> str:
-        word: str = self.record["execution"][kind]
-        return str(self._find(word)) if word.endswith(".py") else word
-
-    def _find(self, word: str) -> Path:
-        return origins.find(word, self.record["execution"].get("folder"), self.folder)
-
-    def _here(self, prefix: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-        data, out = self.record["identity"].get("data", {}), dict(settings)
-        for key, value in settings.items():
-            if f"{prefix}{key}" in data:
-                out[key] = str(self._find(value))
-            elif f"{prefix}{key}.0" in data:
-                out[key] = [str(self._find(word)) for word in value]
-        return out
-
-    @property
-    def policy(self) -> Policy:
-        """The final policy: raw observations (n, d) -> actions (n, a).
-
-        Raises: PgbenchError if the run has not finished, or if anything that it was made from has
-        changed since (unless `anyway`).
-        """
-        if not self._policy:
-            self._policy.append(_load_policy(self))
-        return self._policy[0]
-
-
-def _load_policy(result: Result) -> Policy:
-    from pgbench.algorithm import Setup, same_origin
-    from pgbench.errors import PgbenchError
-    from pgbench.interface import make
-    from pgbench.ops.normalize import RunningMoments
-
-    path = result.folder / "policy.pt"
-    if result.record["status"] != "finished" or not path.exists():
-        raise PgbenchError(
-            f"{result.folder} has no final policy (status {result.record['status']}); "
-            "give its `pgbench run` command again to finish it"
-        )
-    saved = load_tensors(path)
-    changed = [] if result.anyway else result.changes()
-    if changed:
-        raise PgbenchError(
-            f"{result.folder} was made from what has changed since: {'; '.join(changed)}; restore "
-            "it, or see what the policy does now with --anyway (in Python load(..., anyway=True))"
-        )
-    algo = result.record["algorithm"]
-    cls = resolve(result.algo)
-    # Not closed here: the policy keeps it (a language model's is judged by its verifier).
-    env = make(result.env, num_envs=1, **result.env_kwargs)
-    spaces = env.single_observation_space, env.single_action_space
-    setup = Setup(*spaces, budget=result.record["protocol"]["budget"], env=env)
-    algorithm = cls(build(cls.Config, result.config, algo["name"]), setup)
-    if not result.anyway:
-        same_origin(algorithm, algo, result.folder)
-    algorithm.load_state_dict(saved["algorithm"])
-    moments = None
-    if saved["moments"]:
-        moments = RunningMoments(spaces[0].shape[0], torch.device("cpu"))
-        moments.state = saved["moments"]
-        moments.refresh()
-    policy: Policy = algorithm.policy(moments)
-    return policy
-
-
-def load(folder: str | Path, anyway: bool = False) -> Result:
-    """The run in `folder`; `anyway` if its policy is wanted though its code or data changed.
-
-    Raises: PgbenchError if it is none.
-    """
-    return Result(Path(folder), read_run(Path(folder)), anyway)
+from pgbench.runs.plan import Plan, Protocol, make_plan
+from pgbench.runs.result import Result
 
 
 def run(
@@ -186,8 +33,8 @@ def run(
 
     Raises: PgbenchError for bad input.
     """
-    from pgbench.progress import Progress
-    from pgbench.runner import Run
+    from pgbench.runs.progress import Progress
+    from pgbench.runs.runner import Run
 
     plan: Plan = make_plan(
         algo, env, seed=seed, budget=budget, settings=settings, protocol=protocol, device=device,

@@ -18,9 +18,9 @@ import numpy as np
 from gymnasium.utils.seeding import np_random
 from gymnasium.vector import AutoresetMode
 
+from pgbench.catalogue.capabilities import env_keywords, make
+from pgbench.catalogue.registry import ENVS, find_env
 from pgbench.errors import Misuse, PgbenchError
-from pgbench.interface import env_keywords, make
-from pgbench.registry import ENVS, find_env
 
 
 def register_envs() -> None:

@@ -5,10 +5,10 @@ import sys
 import pytest
 
 from pgbench.__main__ import main
-from pgbench.config import digest
-from pgbench.record import SCHEMA, record_id
-from pgbench.registry import ALGOS, ENVS
-from pgbench.seeding import eval_seeds, train_seed
+from pgbench.catalogue.registry import ALGOS, ENVS
+from pgbench.records.record import SCHEMA, record_id
+from pgbench.settings.config import digest
+from pgbench.support.seeding import eval_seeds, train_seed
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -125,7 +125,7 @@ def make_record():
 @pytest.fixture
 def write_run(tmp_path):
     """Write a record as the `run.json` of a run folder; returns the folder of all runs."""
-    from pgbench.files import write_json
+    from pgbench.support.files import write_json
 
     def write(record, name=None):
         place = f"{record['algorithm']['name']}-{digest(record['identity'])[:8]}"

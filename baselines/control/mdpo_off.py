@@ -29,14 +29,14 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from pgbench.algorithm import Algorithm, Setup
-from pgbench.batches import Transitions
-from pgbench.config import Settings, option
-from pgbench.nets import Mlp
-from pgbench.ops.gaussian import LOG_2PI
-from pgbench.ops.matmul import fast_matmul
-from pgbench.optim import adam_, with_adam
-from pgbench.ranges import SettingError
+from pgbench.learning.algorithm import Algorithm, Setup
+from pgbench.learning.batches import Transitions
+from pgbench.learning.nets import Mlp
+from pgbench.learning.ops.gaussian import LOG_2PI
+from pgbench.learning.ops.matmul import fast_matmul
+from pgbench.learning.optim import adam_, with_adam
+from pgbench.settings.config import Settings, option
+from pgbench.settings.ranges import SettingError
 
 from .mdpo import q_log
 

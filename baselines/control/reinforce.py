@@ -23,14 +23,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pgbench.algorithm import Algorithm, Setup
-from pgbench.batches import Rollout
-from pgbench.config import Settings, option
-from pgbench.nets import GaussianMlp, Mlp
-from pgbench.ops import gaussian
-from pgbench.ops.fit import clipped_value_loss, shuffled
-from pgbench.ops.returns import gae, standardize
-from pgbench.optim import adam_, clip_norm, with_adam
+from pgbench.learning.algorithm import Algorithm, Setup
+from pgbench.learning.batches import Rollout
+from pgbench.learning.nets import GaussianMlp, Mlp
+from pgbench.learning.ops import gaussian
+from pgbench.learning.ops.fit import clipped_value_loss, shuffled
+from pgbench.learning.ops.returns import gae, standardize
+from pgbench.learning.optim import adam_, clip_norm, with_adam
+from pgbench.settings.config import Settings, option
 
 
 @dataclass(frozen=True)

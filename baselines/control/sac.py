@@ -23,13 +23,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from pgbench.algorithm import Algorithm, Setup
-from pgbench.batches import Transitions
-from pgbench.config import Settings, option
-from pgbench.nets import Mlp
-from pgbench.ops import gaussian
-from pgbench.ops.matmul import fast_matmul
-from pgbench.optim import adam_, with_adam
+from pgbench.learning.algorithm import Algorithm, Setup
+from pgbench.learning.batches import Transitions
+from pgbench.learning.nets import Mlp
+from pgbench.learning.ops import gaussian
+from pgbench.learning.ops.matmul import fast_matmul
+from pgbench.learning.optim import adam_, with_adam
+from pgbench.settings.config import Settings, option
 
 
 @dataclass(frozen=True)

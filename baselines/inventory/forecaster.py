@@ -16,8 +16,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from pgbench.nets import Mlp
-from pgbench.network import Traces
+from pgbench.learning.nets import Mlp
+from pgbench.worlds.network import Traces
 
 LEVELS = 19  # q_1 .. q_19
 STEP = 1 / (LEVELS + 1)

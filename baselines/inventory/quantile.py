@@ -29,13 +29,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from pgbench.algorithm import Algorithm, Setup
-from pgbench.config import Settings, option
 from pgbench.errors import PgbenchError
-from pgbench.nets import Mlp
-from pgbench.network import Network, Traces
-from pgbench.optim import adam_, with_adam
-from pgbench.ranges import SettingError
+from pgbench.learning.algorithm import Algorithm, Setup
+from pgbench.learning.nets import Mlp
+from pgbench.learning.optim import adam_, with_adam
+from pgbench.settings.config import Settings, option
+from pgbench.settings.ranges import SettingError
+from pgbench.worlds.network import Network, Traces
 
 from .forecaster import Forecaster, interpolate, pinball
 

@@ -24,11 +24,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pgbench.algorithm import Algorithm, Setup
-from pgbench.config import Settings, option
-from pgbench.network import Traces
-from pgbench.ops.matmul import fast_matmul
-from pgbench.optim import adam_, clip_norm, with_adam
+from pgbench.learning.algorithm import Algorithm, Setup
+from pgbench.learning.ops.matmul import fast_matmul
+from pgbench.learning.optim import adam_, clip_norm, with_adam
+from pgbench.settings.config import Settings, option
+from pgbench.worlds.network import Traces
 
 from .policies import default_policy, make_policy, policy_options
 from .replay import costs, keep_best_, segment

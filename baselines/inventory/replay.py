@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pgbench.network import Traces
+from pgbench.worlds.network import Traces
 
 from .policies import OrderPolicy
 

@@ -36,14 +36,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from pgbench.algorithm import CPU
-from pgbench.batches import TokenGroups
-from pgbench.config import option
+from pgbench.learning.algorithm import CPU
+from pgbench.learning.batches import TokenGroups
+from pgbench.learning.ops.groups import masked_mean
 from pgbench.lm.config import GroupConfig
 from pgbench.lm.learner import GroupAlgorithm
 from pgbench.lm.rows import Rows, Seen
-from pgbench.ops.groups import masked_mean
-from pgbench.ranges import SettingError
+from pgbench.settings.config import option
+from pgbench.settings.ranges import SettingError
 
 from .grpo import grpo_advantage
 

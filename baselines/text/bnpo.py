@@ -32,14 +32,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from pgbench.batches import TokenGroups
-from pgbench.config import option
 from pgbench.errors import PgbenchError
+from pgbench.learning.batches import TokenGroups
+from pgbench.learning.ops.groups import clip_share, clipped, group_mean, masked_mean, per_token
 from pgbench.lm.config import GroupConfig
 from pgbench.lm.learner import GroupAlgorithm
 from pgbench.lm.rows import Rows, Seen
-from pgbench.ops.groups import clip_share, clipped, group_mean, masked_mean, per_token
-from pgbench.ranges import SettingError
+from pgbench.settings.config import option
+from pgbench.settings.ranges import SettingError
 
 
 @dataclass(frozen=True)

@@ -24,12 +24,12 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from pgbench.batches import TokenGroups
-from pgbench.config import option
+from pgbench.learning.batches import TokenGroups
+from pgbench.learning.ops.groups import masked_mean
 from pgbench.lm.config import GroupConfig
 from pgbench.lm.learner import GroupAlgorithm
 from pgbench.lm.rows import Rows, Seen
-from pgbench.ops.groups import masked_mean
+from pgbench.settings.config import option
 
 from .grpo import grpo_advantage
 

@@ -42,13 +42,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pgbench.batches import TokenGroups
-from pgbench.config import option, other
 from pgbench.errors import PgbenchError
-from pgbench.lm.config import GroupConfig
-from pgbench.lm.learner import GroupAlgorithm
-from pgbench.lm.rows import Rows, Seen
-from pgbench.ops.groups import (
+from pgbench.learning.batches import TokenGroups
+from pgbench.learning.ops.groups import (
     clipped,
     group_mean,
     group_size,
@@ -57,7 +53,11 @@ from pgbench.ops.groups import (
     masked_mean,
     per_token,
 )
-from pgbench.ranges import SettingError
+from pgbench.lm.config import GroupConfig
+from pgbench.lm.learner import GroupAlgorithm
+from pgbench.lm.rows import Rows, Seen
+from pgbench.settings.config import option, other
+from pgbench.settings.ranges import SettingError
 
 from .grpo import grpo_advantage
 

@@ -45,14 +45,14 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from pgbench.algorithm import Setup
-from pgbench.batches import TokenGroups
-from pgbench.config import option
+from pgbench.learning.algorithm import Setup
+from pgbench.learning.batches import TokenGroups
+from pgbench.learning.ops.groups import clip_share, clipped
 from pgbench.lm.config import GroupConfig
 from pgbench.lm.learner import GroupAlgorithm
 from pgbench.lm.rows import Rows, Seen
-from pgbench.ops.groups import clip_share, clipped
-from pgbench.ranges import SettingError
+from pgbench.settings.config import option
+from pgbench.settings.ranges import SettingError
 
 from .grpo import grpo_advantage
 from .gspo import token_ratio

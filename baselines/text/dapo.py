@@ -29,12 +29,12 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from pgbench.batches import TokenGroups
-from pgbench.config import option, other
+from pgbench.learning.batches import TokenGroups
+from pgbench.learning.ops.groups import clip_share, clipped, is_constant
 from pgbench.lm.config import GroupConfig
 from pgbench.lm.learner import GroupAlgorithm
 from pgbench.lm.rows import Rows, Seen
-from pgbench.ops.groups import clip_share, clipped, is_constant
+from pgbench.settings.config import option, other
 
 from .grpo import grpo_advantage
 

@@ -35,12 +35,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from pgbench.batches import TokenGroups
-from pgbench.config import option, other
+from pgbench.learning.batches import TokenGroups
+from pgbench.learning.ops.groups import group_sum, k3, masked_mean_rows, rms
 from pgbench.lm.config import GroupConfig
 from pgbench.lm.learner import GroupAlgorithm
 from pgbench.lm.rows import Rows, Seen
-from pgbench.ops.groups import group_sum, k3, masked_mean_rows, rms
+from pgbench.settings.config import option, other
 
 TAU = {"log-likelihood": 10.0, "ratio": 1.0}  # of the released scripts
 

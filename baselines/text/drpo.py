@@ -37,12 +37,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from pgbench.batches import TokenGroups
-from pgbench.config import option, other
+from pgbench.learning.batches import TokenGroups
+from pgbench.learning.ops.groups import group_sum
 from pgbench.lm.config import GroupConfig
 from pgbench.lm.learner import GroupAlgorithm
 from pgbench.lm.rows import Rows, Seen
-from pgbench.ops.groups import group_sum
+from pgbench.settings.config import option, other
 
 from .disco import classes, surrogate, uniform, weighed
 

@@ -26,12 +26,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from pgbench.batches import TokenGroups
-from pgbench.config import option
-from pgbench.lm.config import GroupConfig
-from pgbench.lm.learner import GroupAlgorithm
-from pgbench.lm.rows import Rows, Seen
-from pgbench.ops.groups import (
+from pgbench.learning.batches import TokenGroups
+from pgbench.learning.ops.groups import (
     clip_share,
     clipped,
     group_mean,
@@ -40,6 +36,10 @@ from pgbench.ops.groups import (
     k3,
     masked_mean,
 )
+from pgbench.lm.config import GroupConfig
+from pgbench.lm.learner import GroupAlgorithm
+from pgbench.lm.rows import Rows, Seen
+from pgbench.settings.config import option
 
 
 @dataclass(frozen=True)

@@ -43,14 +43,20 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from pgbench.algorithm import Setup
-from pgbench.batches import TokenGroups
-from pgbench.config import option, other
+from pgbench.learning.algorithm import Setup
+from pgbench.learning.batches import TokenGroups
+from pgbench.learning.ops.groups import (
+    group_mean,
+    group_size,
+    is_constant,
+    masked_mean_rows,
+    per_token,
+)
 from pgbench.lm.config import GroupConfig
 from pgbench.lm.learner import GroupAlgorithm
 from pgbench.lm.rows import Rows, Seen
-from pgbench.ops.groups import group_mean, group_size, is_constant, masked_mean_rows, per_token
-from pgbench.ranges import SettingError
+from pgbench.settings.config import option, other
+from pgbench.settings.ranges import SettingError
 
 OWN = "as the form has it"
 ROUNDING = 1e-6

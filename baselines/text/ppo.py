@@ -27,12 +27,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pgbench.batches import TokenGroups
-from pgbench.config import option
-from pgbench.lm.config import GroupConfig
-from pgbench.lm.learner import GroupAlgorithm
-from pgbench.lm.rows import Rows, Seen
-from pgbench.ops.groups import (
+from pgbench.learning.batches import TokenGroups
+from pgbench.learning.ops.groups import (
     aggregate,
     clip_share,
     clipped,
@@ -41,7 +37,11 @@ from pgbench.ops.groups import (
     token_rewards,
     whiten,
 )
-from pgbench.ops.returns import discounted_sum
+from pgbench.learning.ops.returns import discounted_sum
+from pgbench.lm.config import GroupConfig
+from pgbench.lm.learner import GroupAlgorithm
+from pgbench.lm.rows import Rows, Seen
+from pgbench.settings.config import option
 
 
 @dataclass(frozen=True)

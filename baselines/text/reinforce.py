@@ -22,13 +22,13 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from pgbench.batches import TokenGroups
-from pgbench.config import option
+from pgbench.learning.batches import TokenGroups
+from pgbench.learning.ops.groups import less_mean
 from pgbench.lm.config import GroupConfig
 from pgbench.lm.learner import GroupAlgorithm
 from pgbench.lm.rows import Rows, Seen
-from pgbench.ops.groups import less_mean
-from pgbench.ranges import SettingError
+from pgbench.settings.config import option
+from pgbench.settings.ranges import SettingError
 
 
 @dataclass(frozen=True)

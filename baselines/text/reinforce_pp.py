@@ -26,12 +26,8 @@ from typing import Any
 
 from torch import Tensor
 
-from pgbench.batches import TokenGroups
-from pgbench.config import option
-from pgbench.lm.config import GroupConfig
-from pgbench.lm.learner import GroupAlgorithm
-from pgbench.lm.rows import Rows, Seen
-from pgbench.ops.groups import (
+from pgbench.learning.batches import TokenGroups
+from pgbench.learning.ops.groups import (
     clip_share,
     clipped,
     kl_penalty,
@@ -41,7 +37,11 @@ from pgbench.ops.groups import (
     token_rewards,
     whiten,
 )
-from pgbench.ranges import SettingError
+from pgbench.lm.config import GroupConfig
+from pgbench.lm.learner import GroupAlgorithm
+from pgbench.lm.rows import Rows, Seen
+from pgbench.settings.config import option
+from pgbench.settings.ranges import SettingError
 
 
 @dataclass(frozen=True)

@@ -20,12 +20,12 @@ from typing import Any
 
 from torch import Tensor
 
-from pgbench.batches import TokenGroups
-from pgbench.config import option
+from pgbench.learning.batches import TokenGroups
+from pgbench.learning.ops.groups import kl_penalty, to_go, token_rewards
 from pgbench.lm.config import GroupConfig
 from pgbench.lm.learner import GroupAlgorithm
 from pgbench.lm.rows import Rows, Seen
-from pgbench.ops.groups import kl_penalty, to_go, token_rewards
+from pgbench.settings.config import option
 
 
 @dataclass(frozen=True)

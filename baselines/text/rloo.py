@@ -22,12 +22,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pgbench.batches import TokenGroups
-from pgbench.config import option
+from pgbench.learning.batches import TokenGroups
+from pgbench.learning.ops.groups import group_mean, group_size, is_constant, kl_penalty
 from pgbench.lm.config import GroupConfig
 from pgbench.lm.learner import GroupAlgorithm
 from pgbench.lm.rows import Rows, Seen
-from pgbench.ops.groups import group_mean, group_size, is_constant, kl_penalty
+from pgbench.settings.config import option
 
 
 @dataclass(frozen=True)

@@ -24,10 +24,10 @@ import numpy as np
 from lost_sales import Curves, curves_of
 from numpy.typing import NDArray
 
-from pgbench.bench.suite import Entry, Suite, Track, find_suite
+from pgbench.catalogue.registry import find_env
 from pgbench.errors import PgbenchError
-from pgbench.ledger import read_board, withdrawn
-from pgbench.registry import find_env
+from pgbench.records.ledger import read_board, withdrawn
+from pgbench.records.suite import Entry, Suite, Track, find_suite
 
 SUITE = "inventory-v1"
 DOCS = Path(__file__).resolve().parents[1]
@@ -58,7 +58,7 @@ class Results:
 def collect(records: Sequence[Mapping[str, Any]], suite: Suite) -> Results:
     """The scores of the suite's own entries; a failed run has the floor, as on the board."""
     from pgbench.boards.rows import find_entry
-    from pgbench.rules import find_track
+    from pgbench.records.rules import find_track
 
     envs = {env.version: env for env in suite.environments.values()}
     scores: dict[tuple[str, str, str], dict[int, float]] = {}

@@ -6,8 +6,8 @@ from typing import ClassVar, Unpack
 
 import numpy as np
 
-from pgbench.ranges import Interval, NotNegative, Number
-from pgbench.rollout.batch_env import Bools, Floats, Info, Options, Rows
+from pgbench.settings.ranges import Interval, NotNegative, Number
+from pgbench.worlds.batch_env import Bools, Floats, Info, Options, Rows
 
 from .humanoid import HumanoidBody
 

@@ -6,9 +6,9 @@ from typing import Unpack
 
 import numpy as np
 
-from pgbench.ranges import NotNegative, Number
-from pgbench.rollout.batch_env import Bools, Floats, Info, Options, Rows
-from pgbench.rollout.mujoco_batch import MujocoBatchEnv
+from pgbench.settings.ranges import NotNegative, Number
+from pgbench.worlds.batch_env import Bools, Floats, Info, Options, Rows
+from pgbench.worlds.mujoco_batch import MujocoBatchEnv
 
 from .scalar import squares
 

@@ -9,8 +9,8 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from pgbench.errors import Misuse
-from pgbench.ranges import Number
-from pgbench.rollout.batch_env import BatchEnv, Bools, Floats, Info, Options, Rows
+from pgbench.settings.ranges import Number
+from pgbench.worlds.batch_env import BatchEnv, Bools, Floats, Info, Options, Rows
 
 from .scalar import squares
 

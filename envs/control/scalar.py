@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pgbench.rollout.batch_env import Floats
+from pgbench.worlds.batch_env import Floats
 
 
 def squares(x: Floats) -> Floats:

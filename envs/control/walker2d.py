@@ -6,9 +6,9 @@ from typing import ClassVar, Unpack
 
 import numpy as np
 
-from pgbench.ranges import Interval, NotNegative, Number
-from pgbench.rollout.batch_env import Bools, Floats, Info, Options, Rows
-from pgbench.rollout.mujoco_batch import MujocoBatchEnv
+from pgbench.settings.ranges import Interval, NotNegative, Number
+from pgbench.worlds.batch_env import Bools, Floats, Info, Options, Rows
+from pgbench.worlds.mujoco_batch import MujocoBatchEnv
 
 
 class Walker2d(MujocoBatchEnv):

@@ -8,20 +8,17 @@ variate of evaluations, which its own error (a standard error of some 0.05%) shi
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from scipy.stats import norm
 from torch import Tensor
 
-from pgbench.network import Network
+from pgbench.worlds.network import Network
 
+from .demand import Demand, Guide
 from .optima.cache import cached
 from .simulator import TINY, Simulator
-
-if TYPE_CHECKING:
-    from .instances import Demand, Guide
 
 SEED = 20_260_101
 TRACES, PERIODS, WARM_UP = 8192, 1300, 300
@@ -51,8 +48,6 @@ def _deviation(network: Network, lead: int, outer: int) -> float:
 
 def guide(network: Network, demand: Demand) -> Guide:
     """The policy with its cost per store and period, simulated once on a machine."""
-    from .instances import Guide
-
     key = {
         "std": demand.std, "mean": demand.mean, "correlation": demand.correlation,
         "penalty": network.penalty, "leads": [e.lead for e in network.edges],

@@ -11,13 +11,13 @@ import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from pgbench.catalogue.capabilities import Optimum
 from pgbench.errors import PgbenchError
-from pgbench.interface import Optimum
-from pgbench.network import Network, Traces
-from pgbench.ranges import Count, Natural
-from pgbench.rollout.batch_env import BatchEnv, Bools, Floats, Info, Options, Rows
+from pgbench.settings.ranges import Count, Natural
+from pgbench.worlds.batch_env import BatchEnv, Bools, Floats, Info, Options, Rows
+from pgbench.worlds.network import Network, Traces
 
-from .instances import Guide
+from .demand import Guide
 from .simulator import Simulator
 
 TRAIN, DEV = (50, 30), (100, 60)  # periods, and how many of them warm up (the paper's)

@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pgbench.interface import make
-from pgbench.network import Traces
-from pgbench.registry import EnvSpec
+from pgbench.catalogue.capabilities import make
+from pgbench.catalogue.registry import EnvSpec
+from pgbench.worlds.network import Traces
 
 BLOCK = 512  # samples times stores of an episode
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pgbench.errors import PgbenchError
-from pgbench.network import OUTSIDE, Edge, Network, Traces
+from pgbench.worlds.network import OUTSIDE, Edge, Network, Traces
 
 from .simulator import Simulator
 

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from pgbench.errors import PgbenchError
-from pgbench.network import OUTSIDE, Edge, Network, Traces
+from pgbench.worlds.network import OUTSIDE, Edge, Network, Traces
 
 # Weekly sales of 288 products in 21 stores of Corporacion Favorita over 171 weeks from 2013-01-01:
 # the file data_files/favorita_21_stores/weekly_sales.pt of the repository

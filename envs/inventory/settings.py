@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from pgbench.ranges import Bounds, Count, Positive, Share
+from pgbench.settings.ranges import Bounds, Count, Positive, Share
 
 from . import instances
 from .env import Inventory, Solved

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from pgbench.network import Network, Traces
+from pgbench.worlds.network import Network, Traces
 
 TINY = 1e-10  # keeps a division by "nothing was ordered" finite
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pgbench.errors import PgbenchError
-from pgbench.network import Network, Traces
+from pgbench.worlds.network import Network, Traces
 
 from . import justintime, recorded, seasonal
 from .env import Inventory

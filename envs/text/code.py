@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from pgbench.errors import PgbenchError
-from pgbench.ranges import Count, Positive
-from pgbench.tasks import Message, Task, Verdict, plain_prompt
+from pgbench.settings.ranges import Count, Positive
 from pgbench.verify.code import Problem, problem_of
+from pgbench.worlds.tasks import Message, Task, Verdict, plain_prompt
 
 from .dataset import BadRow, DatasetEnv, Item
 from .extra import package

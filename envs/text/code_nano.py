@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pgbench.errors import PgbenchError
-from pgbench.ranges import Count
-from pgbench.registry import unknown
-from pgbench.rollout.text_env import TextEnv
-from pgbench.tasks import Message, Task, Verdict, plain_prompt
+from pgbench.settings.ranges import Count
+from pgbench.support.names import unknown
+from pgbench.worlds.tasks import Message, Task, Verdict, plain_prompt
+from pgbench.worlds.text_env import TextEnv
 
 from .running import CodeJudge, again
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pgbench.errors import PgbenchError
-from pgbench.rollout.text_env import TextEnv, split_of
-from pgbench.tasks import SPLITS, Task
+from pgbench.worlds.tasks import SPLITS, Task
+from pgbench.worlds.text_env import TextEnv, split_of
 
 from .rows import Row, read
 

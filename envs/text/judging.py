@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pgbench.tasks import Task, Verdict
 from pgbench.verify.math import MathVerifier
+from pgbench.worlds.tasks import Task, Verdict
 
 LOST = "No answer was found. Try again."
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from pgbench.ranges import Count, Natural, Whole
-from pgbench.tasks import Message, Task, Verdict
+from pgbench.settings.ranges import Count, Natural, Whole
 from pgbench.verify.math import MathVerifier, check_gold
+from pgbench.worlds.tasks import Message, Task, Verdict
 
 from .dataset import BadRow, DatasetEnv, Item, find_field
 from .judging import verdicts

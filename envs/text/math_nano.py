@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from typing import Annotated
 
 from pgbench.errors import PgbenchError
-from pgbench.ranges import Bounds, Count, Share
-from pgbench.registry import unknown
-from pgbench.rollout.text_env import TextEnv
-from pgbench.tasks import Task, Verdict, plain_prompt
+from pgbench.settings.ranges import Bounds, Count, Share
+from pgbench.support.names import unknown
+from pgbench.worlds.tasks import Task, Verdict, plain_prompt
+from pgbench.worlds.text_env import TextEnv
 
 NAME = "math-nano"
 TOKENS = {"plain": 8, "tags": 32}  # bytes that a right completion and its end need, and some more

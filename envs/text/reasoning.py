@@ -9,13 +9,13 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pgbench.config import digest
 from pgbench.errors import PgbenchError
-from pgbench.ranges import Count, Natural, Whole
-from pgbench.registry import unknown
-from pgbench.rollout.text_env import TRIES, TextEnv
-from pgbench.tasks import Message, Task, Verdict
+from pgbench.settings.config import digest
+from pgbench.settings.ranges import Count, Natural, Whole
+from pgbench.support.names import unknown
 from pgbench.verify.math import MathVerifier
+from pgbench.worlds.tasks import Message, Task, Verdict
+from pgbench.worlds.text_env import TRIES, TextEnv
 
 from .extra import package, version
 from .judging import verdicts

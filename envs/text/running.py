@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pgbench.errors import PgbenchError
-from pgbench.tasks import Message, Task, Verdict
+from pgbench.worlds.tasks import Message, Task, Verdict
 
 if TYPE_CHECKING:
     from pgbench.verify.code import CodeVerifier

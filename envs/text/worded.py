@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from pgbench.tasks import Message
+from pgbench.worlds.tasks import Message
 
 STOP = ("\nQuestion:",)  # a base model goes on with a question of its own
 BRACKET = re.compile(r"\\boxed\{|\{|\}")

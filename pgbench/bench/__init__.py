@@ -1,1 +1,4 @@
-"""Suites of runs: what to run, where, and how it goes on after a kill."""
+"""Many runs: what a suite lacks is started, watched, adopted and recorded.
+
+Imports `runs` and below. Start with `schedule`; `launchers` says where jobs run.
+"""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pgbench.plan import Plan
+    from pgbench.runs.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Job:
 
         Raises: PgbenchError for anything unknown or incompatible.
         """
-        from pgbench.plan import Protocol, make_plan
+        from pgbench.runs.plan import Protocol, make_plan
 
         return make_plan(
             self.algo, self.env, seed=self.seed, budget=self.budget, settings=self.settings,
@@ -53,7 +53,7 @@ class Job:
 
 def do(job: Job) -> int:
     """Bring the job's run to its end from wherever it stands; returns the exit code."""
-    from pgbench.runner import Interrupted, Run
+    from pgbench.runs.runner import Interrupted, Run
 
     # Runs in parallel share the machine: each steps its environments on its own threads alone.
     os.environ.setdefault("PGBENCH_ENV_THREADS", str(job.threads))
@@ -66,6 +66,6 @@ def do(job: Job) -> int:
 
 
 if __name__ == "__main__":
-    from pgbench.__main__ import report_errors
+    from pgbench.support.reporting import report_errors
 
     report_errors(lambda words: sys.exit(do(Job(**json.loads(words[0])))))

@@ -15,17 +15,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pgbench import ledger
 from pgbench.bench.job import Job
 from pgbench.bench.launchers import Handle, Launcher
-from pgbench.bench.suite import Cell, Suite
-from pgbench.config import digest
+from pgbench.catalogue.fingerprint import golden
+from pgbench.catalogue.registry import find_env
 from pgbench.errors import PgbenchError
-from pgbench.files import HELD, is_held, only_process, write_json
-from pgbench.fingerprint import golden
-from pgbench.record import read_run, record_id
-from pgbench.registry import find_env
-from pgbench.rules import ENDED, obey
+from pgbench.records import ledger
+from pgbench.records.record import read_run, record_id
+from pgbench.records.rules import ENDED, obey
+from pgbench.records.suite import Cell, Suite
+from pgbench.settings.config import digest
+from pgbench.support.files import HELD, is_held, only_process, write_json
 
 ATTEMPTS = 3  # starts of a run whose process dies (not of one that fails by itself)
 PATIENCE_S = 60.0  # for a run to save itself when it is asked to stop

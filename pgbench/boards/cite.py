@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from pgbench.boards.tables import escape
+from pgbench.catalogue.registry import ALGOS
 from pgbench.errors import PgbenchError
-from pgbench.registry import ALGOS
 
 PAPERS = "papers.bib"
 SHORT = 16  # hexadecimal digits of a digest in print, where a whole one would overrun the margin

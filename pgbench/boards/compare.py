@@ -7,11 +7,14 @@ import statistics as stdlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pgbench.bench.suite import Track
 from pgbench.boards.rows import Group, Grouping, Record, costs
-from pgbench.bootstrap import improvement_interval, performance_profile, stratified_bootstrap
-from pgbench.ranking import holm, rank_groups
-from pgbench.statistics import (
+from pgbench.records.suite import Track
+from pgbench.statistics.bootstrap import (
+    improvement_interval,
+    performance_profile,
+    stratified_bootstrap,
+)
+from pgbench.statistics.intervals import (
     iqm,
     mean,
     optimality_gap,
@@ -20,6 +23,7 @@ from pgbench.statistics import (
     t_interval,
     welch,
 )
+from pgbench.statistics.ranking import holm, rank_groups
 
 REPLICATIONS = 10_000
 ALL_PAIRS = 16  # rows; above, pairs are made with the first row alone

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pgbench.bench.suite import Suite, Track
 from pgbench.boards.rows import Record, row_name
-from pgbench.rules import find_track
+from pgbench.records.rules import find_track
+from pgbench.records.suite import Suite, Track
 
 
 def failures(

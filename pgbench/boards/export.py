@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pgbench.boards.tables import labels, metric_of
-from pgbench.registry import unknown
+from pgbench.support.names import unknown
 
 Model = Mapping[str, Any]  # a board, see pgbench.boards.model
 Files = dict[str, bytes]  # file name -> content

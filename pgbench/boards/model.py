@@ -10,13 +10,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pgbench.bench.suite import RULES, Suite, SuiteEnv, Track
 from pgbench.boards.compare import REPLICATIONS, TEST, across, in_environment
 from pgbench.boards.details import details, failures, provenance
 from pgbench.boards.rows import Grouping, Record, make_groups
-from pgbench.config import digest
-from pgbench.rules import find_track
-from pgbench.statistics import content_seed
+from pgbench.records.rules import find_track
+from pgbench.records.suite import RULES, Suite, SuiteEnv, Track
+from pgbench.settings.config import digest
+from pgbench.statistics.intervals import content_seed
 
 FORMAT = 2
 NO_METRIC = {"name": "score", "direction": "max", "unit": ""}  # of an environment without runs

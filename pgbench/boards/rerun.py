@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pgbench import provenance
 from pgbench.errors import PgbenchError
-from pgbench.statistics import prediction_interval
+from pgbench.runs import provenance
+from pgbench.statistics.intervals import prediction_interval
 
 if TYPE_CHECKING:
-    from pgbench.plan import Plan
-    from pgbench.progress import Progress
+    from pgbench.runs.plan import Plan
+    from pgbench.runs.progress import Progress
 
 Record = Mapping[str, Any]
 PARTS = ("checksum", "final", "curve", "failure")  # of a result: what a re-run gives again
@@ -112,7 +112,7 @@ def replan(record: Record) -> Plan:
 
     Raises: PgbenchError if it would not be the same run: the config or its defaults have changed.
     """
-    from pgbench.plan import Protocol, make_plan
+    from pgbench.runs.plan import Protocol, make_plan
 
     identity, protocol, how = record["identity"], record["protocol"], record["execution"]
     if any(identity["sources"]):
@@ -144,8 +144,8 @@ def rerun(
 
     Raises: PgbenchError if this is not the record's environment any more.
     """
-    from pgbench.fingerprint import golden
-    from pgbench.runner import Run
+    from pgbench.catalogue.fingerprint import golden
+    from pgbench.runs.runner import Run
 
     plan = replan(record)
     if golden(plan.env, plan.env_kwargs) != record["environment"]["golden"]:

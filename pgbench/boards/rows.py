@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pgbench.bench.suite import Entry, Suite, SuiteEnv, Track
-from pgbench.config import canonical, digest
+from pgbench.records.suite import Entry, Suite, SuiteEnv, Track
+from pgbench.settings.config import canonical, digest
 
 Record = Mapping[str, Any]
 NOT_CONDITIONS = ("seed", "train_seed", "budget", "unit", "tuning")  # fields of a protocol

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pgbench import ledger
-from pgbench.bench.suite import Suite, read_suite
 from pgbench.errors import PgbenchError
-from pgbench.files import write_bytes
-from pgbench.ledger import Entry
-from pgbench.registry import named
-from pgbench.rules import obey, refuse_plain
+from pgbench.records import ledger
+from pgbench.records.ledger import Entry
+from pgbench.records.rules import obey, refuse_plain
+from pgbench.records.suite import Suite, read_suite
+from pgbench.support.files import write_bytes
+from pgbench.support.names import named
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def outputs(model: Mapping[str, Any], root: Path) -> dict[Path, bytes]:
     from pgbench.boards.markdown import to_markdown
     from pgbench.boards.page import render_page
     from pgbench.boards.tables import to_csv, to_latex
-    from pgbench.config import canonical
+    from pgbench.settings.config import canonical
 
     texts = {
         "md": to_markdown(model),

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pgbench import ledger
 from pgbench.boards.rows import find_entry, row_name
 from pgbench.boards.store import Board
 from pgbench.errors import PgbenchError
-from pgbench.ledger import Entry
-from pgbench.record import read_runs
-from pgbench.rules import find_track
-from pgbench.statistics import mean, welch
+from pgbench.records import ledger
+from pgbench.records.ledger import Entry
+from pgbench.records.record import read_runs
+from pgbench.records.rules import find_track
+from pgbench.statistics.intervals import mean, welch
 
 FASTEST = 5e6  # environment steps a second that no run on one machine reaches
 BAND = 0.01  # one-sided level at which a known algorithm's runs are held for review

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from pgbench.bench.suite import Entry, Suite, Track
 from pgbench.errors import PgbenchError
-from pgbench.registry import unknown
-from pgbench.statistics import mean, t_interval, welch
+from pgbench.records.suite import Entry, Suite, Track
+from pgbench.statistics.intervals import mean, t_interval, welch
+from pgbench.support.names import unknown
 
 SETTLED = 0.05  # p-value below which a difference is called one
 

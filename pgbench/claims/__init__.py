@@ -2,6 +2,7 @@
 
 A claims file (`leaderboards/claims/<algorithm>.toml`) is written before its runs are looked at: it
 fixes what is compared with what, where, and which difference would matter.
+Imports `boards` and below. Start here, then `weigh`.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pgbench.bench.suite import Suite, Track, find_suite
 from pgbench.errors import PgbenchError
-from pgbench.registry import unknown
-from pgbench.toml import Table, read_table
+from pgbench.records.suite import Suite, Track, find_suite
+from pgbench.support.names import unknown
+from pgbench.support.toml import Table, read_table
 
 KINDS = {
     "better": "the mean score of a is higher than that of b",

@@ -9,7 +9,7 @@ from typing import Any
 from pgbench.boards.markdown import escape, table
 from pgbench.claims import KINDS, MARGINS, ROLES
 from pgbench.claims.results import NO_RUNS
-from pgbench.text import table as aligned
+from pgbench.support.text import table as aligned
 
 Result = Mapping[str, Any]
 SHORT = 12  # hexadecimal digits of a digest in print

@@ -24,8 +24,8 @@ from pgbench.claims.weigh import (
 from pgbench.errors import PgbenchError
 
 if TYPE_CHECKING:
-    from pgbench.bench.suite import Suite, SuiteEnv
     from pgbench.claims import Check, Claim, Claims
+    from pgbench.records.suite import Suite, SuiteEnv
 
 FORMAT = 1
 NO_RUNS = "no runs yet"
@@ -90,11 +90,11 @@ def gather(name: str, root: Path) -> Evidence:
 
     Raises: PgbenchError for records that are broken or break a rule of the suite.
     """
-    from pgbench.bench.suite import find_suite
     from pgbench.boards.model import build_model
     from pgbench.boards.rows import find_entry
-    from pgbench.ledger import read_board, read_stamps
-    from pgbench.rules import find_track, obey
+    from pgbench.records.ledger import read_board, read_stamps
+    from pgbench.records.rules import find_track, obey
+    from pgbench.records.suite import find_suite
 
     suite, folder = find_suite(name, root), root / "records" / name
     if not folder.is_dir():
@@ -236,7 +236,7 @@ class _Task:
         self.seed = 0
         self.metric: Mapping[str, str] | None = None
         if evidence.model is not None:
-            from pgbench.statistics import content_seed
+            from pgbench.statistics.intervals import content_seed
 
             self.seed = content_seed(evidence.model["digest"]["results"])
             track = next(t for t in evidence.model["tracks"] if t["name"] == check.track.name)
@@ -276,7 +276,7 @@ class _Task:
         return p_values(self.check.kind, *self.oriented, self.check.margin, self.scale)
 
     def result(self, complete: bool) -> Result:
-        from pgbench.statistics import improvement_interval
+        from pgbench.statistics.intervals import improvement_interval
 
         x, y = self.oriented
         both, paired = bool(x and y), self.check.b is not None
@@ -305,7 +305,7 @@ class _Task:
         row, values = self.rows[side], list(self.scores[side].values())
         mean = row["mean"] if row else None
         if self.check.diagnostic and values:
-            from pgbench.statistics import t_interval
+            from pgbench.statistics.intervals import t_interval
 
             mean = _finite([sum(values) / len(values), *t_interval(values)])
         return {"mean": mean, **self.runs[side]}
@@ -313,7 +313,7 @@ class _Task:
 
 def _overall(tasks: Sequence[_Task]) -> Result:
     """Effect sizes over all environments, of normalised scores; the board's own figures."""
-    from pgbench.statistics import improvement_interval, mean, paired_difference
+    from pgbench.statistics.intervals import improvement_interval, mean, paired_difference
 
     scores = [
         {

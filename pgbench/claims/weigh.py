@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pgbench.claims import Margin
-from pgbench.statistics import holm, mean
+from pgbench.statistics.intervals import holm, mean
 
 LEVEL = 0.95
 ALPHA = (1 - LEVEL) / 2  # one-sided: the tail of a 95% interval

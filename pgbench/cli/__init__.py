@@ -1,4 +1,7 @@
-"""The command line, one module a group of commands; heavy imports wait inside the commands."""
+"""The command line, one module a group of commands; heavy imports wait inside the commands.
+
+Imports everything. Start with `run`.
+"""
 
 from typing import Annotated
 

@@ -9,7 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from pgbench.boards.store import Board
-    from pgbench.ledger import Entry
+    from pgbench.records.ledger import Entry
 
 VERIFY_EXAMPLES = """\b
 Examples:
@@ -59,8 +59,8 @@ def verify(
     """Recompute a board from its records; run a sample again; exit code 1 if anything differs."""
     import random
 
-    from pgbench import ledger
     from pgbench.boards import store
+    from pgbench.records import ledger
 
     board = store.open_board(name, root)
     chains = len({entry.where.rpartition(":")[0] for entry in board.entries})
@@ -95,10 +95,10 @@ def reproduce(
 
 def _again(entry: Entry, board: Board, runs: Path, by: str | None) -> bool:
     """Whether a re-run of the entry bears its record out; says what happened."""
-    from pgbench import ledger
     from pgbench.boards.rerun import rerun
-    from pgbench.config import digest
-    from pgbench.progress import Progress
+    from pgbench.records import ledger
+    from pgbench.runs.progress import Progress
+    from pgbench.settings.config import digest
 
     record = entry.record
     row = digest(record["identity"])
@@ -131,15 +131,15 @@ def compare(
     """Two algorithms under a board's rules: runs what is missing, then says who is better."""
     from pgbench.bench.launchers import make_launcher
     from pgbench.bench.schedule import Bench
-    from pgbench.bench.suite import find_suite
     from pgbench.bench.view import Lines
     from pgbench.boards import store, versus
     from pgbench.boards.model import build_model
     from pgbench.boards.rows import row_name
-    from pgbench.config import parse_settings
     from pgbench.errors import PgbenchError
-    from pgbench.ledger import read_board
-    from pgbench.signals import on_stop
+    from pgbench.records.ledger import read_board
+    from pgbench.records.suite import find_suite
+    from pgbench.settings.config import parse_settings
+    from pgbench.support.signals import on_stop
 
     suite = find_suite(board, root)
     chosen = versus.choose_track(suite, track, (b, a))
@@ -186,10 +186,10 @@ def submit(
     root: Root = Path("leaderboards"),
 ) -> None:
     """Check records for a board; if all is well add them and say what to send; else exit code 2."""
-    from pgbench import ledger
     from pgbench.boards import store
     from pgbench.boards.submit import examine, plugins, pull_request, read_submission
-    from pgbench.registry import unknown
+    from pgbench.records import ledger
+    from pgbench.support.names import unknown
 
     opened = store.empty_board(board, root)
     if opened.folder.is_dir():

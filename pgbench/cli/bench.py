@@ -57,11 +57,11 @@ def bench(
 
     from pgbench.bench.launchers import make_launcher
     from pgbench.bench.schedule import Bench
-    from pgbench.bench.suite import find_suite, selection
     from pgbench.bench.view import Lines, Table
     from pgbench.boards import store
-    from pgbench.config import parse_settings
-    from pgbench.signals import on_stop
+    from pgbench.records.suite import find_suite, selection
+    from pgbench.settings.config import parse_settings
+    from pgbench.support.signals import on_stop
 
     found = find_suite(suite, root)
     select = selection(found, track, algo, env, seeds)

@@ -49,10 +49,10 @@ def board(
     ] = False,
 ) -> None:
     """Rebuild a leaderboard from its records: Markdown, CSV, LaTeX, JSON, HTML."""
-    from pgbench import ledger
     from pgbench.boards import store
     from pgbench.boards.markdown import results_part
     from pgbench.errors import PgbenchError
+    from pgbench.records import ledger
 
     if add and check:
         raise PgbenchError("--check writes nothing, so it cannot --add; give one of them")
@@ -88,7 +88,7 @@ def cite(name: Name, root: Root = Path("leaderboards")) -> None:
     from pgbench.boards import store
     from pgbench.boards.cite import cite as bibtex
     from pgbench.boards.cite import find_papers
-    from pgbench.provenance import git
+    from pgbench.runs.provenance import git
 
     model = store.open_board(name, root).model()
     typer.echo(bibtex(model, find_papers(), git()["commit"]), nl=False)

@@ -11,8 +11,8 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pgbench.bench.suite import Suite
-    from pgbench.registry import AlgoSpec, EnvSpec
+    from pgbench.catalogue.registry import AlgoSpec, EnvSpec
+    from pgbench.records.suite import Suite
 
 KINDS = ("algos", "envs", "suites")
 MODELS = ("nano", "smollm2-135m")  # what pgbench.lm.sources knows by name
@@ -42,8 +42,9 @@ def list_(
     root: Annotated[Path, typer.Option(help="Folder of the boards.")] = Path("leaderboards"),
 ) -> None:
     """The catalogue: algorithms, environments, suites."""
-    from pgbench.registry import ALGOS, ENVS, unknown
-    from pgbench.text import table, width
+    from pgbench.catalogue.registry import ALGOS, ENVS
+    from pgbench.support.names import unknown
+    from pgbench.support.text import table, width
 
     head: tuple[str, ...]
     rows: list[tuple[str, ...]]
@@ -70,7 +71,7 @@ def list_(
             if s.id not in hidden
         ]  # fmt: skip
     elif kind == "suites":
-        from pgbench.bench.suite import read_suite
+        from pgbench.records.suite import read_suite
 
         suites = [read_suite(file) for file in sorted((root / "suites").glob("*.toml"))]
         data = [_suite_json(suite) for suite in suites]
@@ -92,7 +93,7 @@ def list_(
 
 def _instances(base: EnvSpec) -> list[EnvSpec]:
     """The environments that are `base` with other keywords, in the order of their registration."""
-    from pgbench.registry import ENVS
+    from pgbench.catalogue.registry import ENVS
 
     return [spec for spec in ENVS.specs.values() if spec.instance_of == base.id]
 
@@ -177,7 +178,7 @@ def explain(
     name: Annotated[str, typer.Argument(help="An algorithm or environment, or a .py file.")],
 ) -> None:
     """One algorithm or environment: equations, settings, budgets."""
-    from pgbench.pages import algo_page, env_page
+    from pgbench.catalogue.pages import algo_page, env_page
 
     algos, envs = _named(name)
     parts = []
@@ -193,7 +194,7 @@ def explain(
 
 def _more(spec: EnvSpec) -> list[str]:
     """What the page of an environment lacks: its family's interface, instances, the optimum."""
-    from pgbench.text import fitted, table, width
+    from pgbench.support.text import fitted, table, width
 
     parts = []
     if spec.instance_of:
@@ -225,7 +226,7 @@ def _family_doc(spec: EnvSpec) -> str:
     """What a base class beside the environment's own says of observations, if it does not."""
     import inspect
 
-    from pgbench.registry import resolve
+    from pgbench.catalogue.registry import resolve
 
     entry = resolve(spec)
     word = "observation"
@@ -241,7 +242,7 @@ def _family_doc(spec: EnvSpec) -> str:
 
 def _optimum(spec: EnvSpec) -> str:
     """The best cost, or what bounds it; computed here, which may take seconds."""
-    from pgbench.interface import make
+    from pgbench.catalogue.capabilities import make
 
     found = make(spec).optimum
     what = "The least cost" if found.kind == "optimum" else "A lower bound on the cost"
@@ -253,8 +254,8 @@ def compat(
     name: Annotated[str, typer.Argument(help="An algorithm or environment, or a .py file.")],
 ) -> None:
     """Which environments fit an algorithm, or the reverse, and why not."""
-    from pgbench.registry import ALGOS, ENVS
-    from pgbench.text import table, width
+    from pgbench.catalogue.registry import ALGOS, ENVS
+    from pgbench.support.text import table, width
 
     algos, envs = _named(name)
     parts = []
@@ -295,7 +296,7 @@ def _sorted(rows: Sequence[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
 
 def _misfit(algo: AlgoSpec, env: EnvSpec) -> str:
     """Why the two do not fit; empty where they do."""
-    from pgbench.registry import missing_capabilities
+    from pgbench.catalogue.registry import missing_capabilities
 
     reasons = []
     if algo.family != env.family:
@@ -310,8 +311,9 @@ def _named(name: str) -> tuple[list[AlgoSpec], list[EnvSpec]]:
 
     Raises: PgbenchError with the nearest names if there is none.
     """
+    from pgbench.catalogue.registry import ALGOS, ENVS, find_algo, find_env
     from pgbench.errors import PgbenchError
-    from pgbench.registry import ALGOS, ENVS, find_algo, find_env, unknown
+    from pgbench.support.names import unknown
 
     if name.endswith(".py"):
         try:

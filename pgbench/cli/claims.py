@@ -37,8 +37,8 @@ def claims(
     from pgbench.claims import find_claims
     from pgbench.claims.page import to_markdown, to_text
     from pgbench.claims.results import hold
-    from pgbench.files import write_bytes
-    from pgbench.text import width
+    from pgbench.support.files import write_bytes
+    from pgbench.support.text import width
 
     if algo is not None:
         find_claims(root, algo)  # a wrong name is told before records are read

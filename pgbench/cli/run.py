@@ -97,11 +97,11 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="Print the records as JSON.")] = False,
 ) -> None:
     """Train, evaluate and record; resumes what was interrupted."""
-    from pgbench.config import parse_settings, read_toml, read_tuning
     from pgbench.errors import PgbenchError
-    from pgbench.plan import make_plan, shortfall
-    from pgbench.progress import Progress
-    from pgbench.runner import Interrupted, Run
+    from pgbench.runs.plan import make_plan, shortfall
+    from pgbench.runs.progress import Progress
+    from pgbench.runs.runner import Interrupted, Run
+    from pgbench.settings.config import parse_settings, read_toml, read_tuning
 
     if seeds is not None and seed:
         raise PgbenchError("give --seed for one run or --seeds for several, not both")
@@ -139,7 +139,7 @@ def run(
     if as_json:
         typer.echo(json.dumps([r for _, r in done] if seeds is not None else done[0][1], indent=1))
     else:
-        from pgbench.report import runs_table
+        from pgbench.runs.report import runs_table
 
         typer.echo(runs_table(done))
         if not quiet and (finished := [f for f, r in done if r["status"] == "finished"]):
@@ -162,8 +162,8 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
 ) -> None:
     """Show one run in full, or a line for each in a folder."""
-    from pgbench.record import read_run, read_runs
-    from pgbench.report import is_run, run_page, runs_table
+    from pgbench.records.record import read_run, read_runs
+    from pgbench.runs.report import is_run, run_page, runs_table
 
     if completions is not None:
         typer.echo(_completions(folder, completions))
@@ -179,8 +179,8 @@ def show(
 
 
 def _completions(folder: Path, count: int) -> str:
-    from pgbench.api import load
     from pgbench.errors import PgbenchError
+    from pgbench.runs.result import load
 
     loaded = load(folder)
     policy = loaded.policy
@@ -225,12 +225,12 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Evaluate a trained policy again; film it; save it."""
-    from pgbench.api import load
     from pgbench.errors import PgbenchError
-    from pgbench.evaluation import evaluate as run_episodes
-    from pgbench.report import is_run, newest
-    from pgbench.statistics import t_interval
-    from pgbench.video import film, writers
+    from pgbench.runs.evaluation import evaluate as run_episodes
+    from pgbench.runs.report import is_run, newest
+    from pgbench.runs.result import load
+    from pgbench.runs.video import film, writers
+    from pgbench.statistics.intervals import t_interval
 
     if folder is None or (folder.is_dir() and not is_run(folder)):
         folder = newest(folder or runs, algo, env)

@@ -47,7 +47,7 @@ def doctor(
     """Whether this machine can do the work; exit code 1 if it cannot."""
     from dataclasses import asdict
 
-    from pgbench.doctor import examine
+    from pgbench.cli.doctor import examine
 
     findings = []
     for finding in examine(runs):
@@ -74,7 +74,7 @@ def new_algo(
     folder: Annotated[Path, typer.Option("--in", help="Folder of the file.")] = Path(),
 ) -> None:
     """Write a plug-in file that runs as it is, to be changed."""
-    from pgbench.scaffold import new_algorithm
+    from pgbench.cli.scaffold import new_algorithm
 
     path = new_algorithm(name, folder)
     word = path if path.is_absolute() else f"./{path}"
@@ -96,7 +96,7 @@ def new_suite(
     root: Annotated[Path, typer.Option(help="Folder of the boards.")] = Path("leaderboards"),
 ) -> None:
     """Write a suite that runs as it is: environments with their fingerprints, to be changed."""
-    from pgbench.scaffold import new_suite as write
+    from pgbench.cli.scaffold import new_suite as write
 
     path = write(name, root, env or ["inverted-pendulum"])
     where = "" if root == Path("leaderboards") else f" --root {root}"
@@ -115,7 +115,7 @@ def check(
     ] = None,
 ) -> None:
     """The contract of every algorithm, tested; exit code 1 if broken."""
-    from pgbench.check import check_algorithm
+    from pgbench.runs.contract import check_algorithm
 
     if not check_algorithm(name, env, typer.echo):
         raise typer.Exit(1)

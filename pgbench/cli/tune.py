@@ -77,10 +77,10 @@ def tune(
 ) -> None:
     """Tune an algorithm's settings on seeds that no board uses; resumes what was interrupted."""
     from pgbench.bench.launchers import make_launcher
-    from pgbench.config import parse_settings
     from pgbench.errors import PgbenchError
-    from pgbench.plan import Protocol
-    from pgbench.signals import on_stop
+    from pgbench.runs.plan import Protocol
+    from pgbench.settings.config import parse_settings
+    from pgbench.support.signals import on_stop
     from pgbench.tuning import make_tuning, summary, write
     from pgbench.tuning.journal import need_optuna
     from pgbench.tuning.search import Search
@@ -183,8 +183,8 @@ def _settings(params: Mapping[str, Any], trial: int) -> str:
 
 def _report(tuning: Tuning, study: Mapping[str, Any], folder: Path) -> str:
     """The trials of each study, best first, and what to do with the best."""
-    from pgbench.report import number
-    from pgbench.text import table, width
+    from pgbench.runs.report import number
+    from pgbench.support.text import table, width
     from pgbench.tuning import span
 
     sign = -1.0 if tuning.direction == "max" else 1.0

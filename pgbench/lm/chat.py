@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pgbench.errors import PgbenchError
-from pgbench.tasks import Message
+from pgbench.worlds.tasks import Message
 
 ANSWER = "\ue000answer\ue000"  # of the private use area: in no template, and nothing to strip
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from pgbench.config import Settings, option
-from pgbench.ranges import SettingError
+from pgbench.settings.config import Settings, option
+from pgbench.settings.ranges import SettingError
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
+from pgbench.catalogue.capabilities import make
 from pgbench.errors import PgbenchError
-from pgbench.interface import make
-from pgbench.seeding import eval_seeds
-from pgbench.tasks import Task
+from pgbench.support.seeding import eval_seeds
+from pgbench.worlds.tasks import Task
 
 SAMPLES = 4  # responses to each held-out task
 
@@ -91,8 +91,8 @@ def report(
     Tasks are the clusters: the responses to one task are not independent of each other, so an
     interval comes from the spread of the tasks' own estimates (Miller 2024, arXiv:2411.00640).
     """
-    from pgbench.statistics import t_interval
-    from pgbench.text import table
+    from pgbench.statistics.intervals import t_interval
+    from pgbench.support.text import table
 
     seeds = eval_seeds(spec.name, episodes, seed)
     tasks = held_out(policy.env, seeds)

@@ -16,19 +16,19 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from pgbench.algorithm import Algorithm, Setup
-from pgbench.batches import TokenGroups
 from pgbench.errors import PgbenchError
-from pgbench.ops.groups import (
+from pgbench.learning.algorithm import Algorithm, Setup
+from pgbench.learning.batches import TokenGroups
+from pgbench.learning.ops.groups import (
     Totals,
     k3,
     log_ratio,
     masked_mean,
     rms,
 )
-from pgbench.optim import adamw_, with_adam
-from pgbench.rollout.engines import Engine, Sampling, make_engine
-from pgbench.tasks import Task, plain_prompt
+from pgbench.learning.optim import adamw_, with_adam
+from pgbench.lm.engines import Engine, Sampling, make_engine
+from pgbench.worlds.tasks import Task, plain_prompt
 
 from .model import LanguageModel, Looked
 from .packing import Packed, micro_batches, pack, sequences

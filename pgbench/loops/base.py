@@ -24,8 +24,8 @@ class Loop(Protocol):
     """A data flow between an environment and an algorithm."""
 
     compile_from: ClassVar[int]  # budgets below this do not repay compilation
-    # What it reads of the config, with types of pgbench/ranges.py: a run's plan holds every config
-    # against them, a plug-in's without ranges of its own, too.
+    # What it reads of the config, with types of pgbench/settings/ranges.py: a run's plan holds
+    # every config against them, a plug-in's without ranges of its own, too.
     needs: ClassVar[dict[str, Any]]
     # Torch threads that serve this loop best, 0 means all; or a function of the config.
     threads: ClassVar[Any]

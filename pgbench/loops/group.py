@@ -14,18 +14,18 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from pgbench.batches import TokenGroups
 from pgbench.errors import PgbenchError
+from pgbench.learning.batches import TokenGroups
+from pgbench.learning.ops.groups import group_mean, is_constant, masked_mean
+from pgbench.lm.engines import EngineError
 from pgbench.lm.evaluation import held_out
 from pgbench.lm.learner import GroupAlgorithm
 from pgbench.lm.rollout import Rollout, batch_of, readable, respond, retried
-from pgbench.loops import checks
 from pgbench.loops.base import Episodes, Phase
 from pgbench.loops.history import History
-from pgbench.ops.groups import group_mean, is_constant, masked_mean
-from pgbench.ranges import Count, Natural, Positive
-from pgbench.rollout.engines import EngineError
-from pgbench.tasks import Task
+from pgbench.settings.ranges import Count, Natural, Positive
+from pgbench.worlds import checks
+from pgbench.worlds.tasks import Task
 
 TOO_LONG = "too_long"  # name of the metric that counts prompts which the model cannot read
 TRIES = 20  # draws in which a step's prompts must be found

@@ -13,13 +13,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from pgbench.algorithm import Algorithm
 from pgbench.errors import PgbenchError
-from pgbench.loops import checks
+from pgbench.learning.algorithm import Algorithm
+from pgbench.learning.policy import Policy
 from pgbench.loops.base import Episodes, Phase
-from pgbench.network import Traces
-from pgbench.policy import Policy
-from pgbench.ranges import Count
+from pgbench.settings.ranges import Count
+from pgbench.worlds import checks
+from pgbench.worlds.network import Traces
 
 LOOK = "dev_cost"  # name of the metric that `validate` gives
 CHUNK = 10  # updates a phase: seconds at most between chances to save

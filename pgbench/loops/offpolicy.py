@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pgbench.algorithm import Algorithm
-from pgbench.batches import Replay
 from pgbench.errors import PgbenchError
-from pgbench.loops import checks
+from pgbench.learning.algorithm import Algorithm
+from pgbench.learning.batches import Replay
+from pgbench.learning.policy import Policy
 from pgbench.loops.base import Episodes, Phase
-from pgbench.policy import Policy
-from pgbench.ranges import Count, Natural
+from pgbench.settings.ranges import Count, Natural
+from pgbench.worlds import checks
 
 CHUNK = 200  # environment steps a phase: about two seconds between chances to save
 

@@ -15,15 +15,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pgbench.algorithm import Algorithm
-from pgbench.batches import Rollout
 from pgbench.errors import PgbenchError
-from pgbench.loops import checks
+from pgbench.learning.algorithm import Algorithm
+from pgbench.learning.batches import Rollout
+from pgbench.learning.ops.normalize import CLIP, RunningMoments
+from pgbench.learning.ops.returns import discounted_sum
+from pgbench.learning.policy import Policy
 from pgbench.loops.base import Episodes, Phase
-from pgbench.ops.normalize import CLIP, RunningMoments
-from pgbench.ops.returns import discounted_sum
-from pgbench.policy import Policy
-from pgbench.ranges import Count, Share
+from pgbench.settings.ranges import Count, Share
+from pgbench.worlds import checks
 
 
 class OnPolicy:

@@ -5,7 +5,7 @@ measure; the others are quasi-random points of a declared space, the same for ev
 scores the mean of its runs on tuning seeds, which no board uses, for training and evaluation; a
 failed run scores the environment's random anchor, or the worst run of the study where there is no
 anchor. Of several studies (each with seeds and points of its own) the one whose best is the median
-gives the setting.
+gives the setting. Imports `bench` and below; `space` says what is drawn, `search` runs it.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from pgbench.bench.job import Job
-from pgbench.config import active, digest, plain
 from pgbench.errors import PgbenchError
-from pgbench.files import read_json, write_bytes, write_json
-from pgbench.plan import Plan, Protocol, make_plan
-from pgbench.statistics import mean, t_interval
+from pgbench.runs.plan import Plan, Protocol, make_plan
+from pgbench.settings.config import active, digest, plain
+from pgbench.statistics.intervals import mean, t_interval
+from pgbench.support.files import read_json, write_bytes, write_json
 from pgbench.tuning.journal import Seed, draws
 from pgbench.tuning.space import (
     Space,

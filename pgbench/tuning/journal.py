@@ -14,9 +14,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pgbench.config import canonical
 from pgbench.errors import PgbenchError, install
-from pgbench.files import write_bytes
+from pgbench.settings.config import canonical
+from pgbench.support.files import write_bytes
 from pgbench.tuning.space import Choices, Range, Space
 
 if TYPE_CHECKING:

@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Any
 from pgbench.bench.job import Job
 from pgbench.bench.launchers import Handle, Launcher
 from pgbench.errors import PgbenchError
-from pgbench.files import is_held, only_process
-from pgbench.record import read_run
-from pgbench.statistics import mean
+from pgbench.records.record import read_run
+from pgbench.statistics.intervals import mean
+from pgbench.support.files import is_held, only_process
 from pgbench.tuning import Tuning, counted, floor_of, same_study
 from pgbench.tuning.journal import Journal, Seed
 
 if TYPE_CHECKING:
-    from pgbench.plan import Plan
+    from pgbench.runs.plan import Plan
 
 ATTEMPTS = 3  # starts of a run whose process dies (not of one that fails by itself)
 PATIENCE_S = 60.0  # for a run to save itself when it is asked to stop
@@ -157,7 +157,7 @@ class Search:
         """
         if (study, trial) in self.plans:
             return self.plans[study, trial]
-        from pgbench.runner import build
+        from pgbench.runs.runner import build
 
         params = self.points[study][trial]
         try:

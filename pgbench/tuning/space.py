@@ -23,10 +23,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pgbench.config import build, canonical, plain
 from pgbench.errors import PgbenchError
-from pgbench.registry import unknown
-from pgbench.toml import read
+from pgbench.settings.config import build, canonical, plain
+from pgbench.support.names import unknown
+from pgbench.support.toml import read
 
 STRUCTURAL = ("form", "hidden", "num_envs", "buffer")
 NEAR_ONE = ("gamma", "lam", "shrink")  # what matters is their distance from 1

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pgbench.registry import ALGOS
+from pgbench.catalogue.registry import ALGOS
 
 PROGRAM = Path(__file__).parents[1] / "helpers" / "strict_updates.py"
 FAULTS = """

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from pgbench.fingerprint import golden
-from pgbench.ledger import add_stamp, read_board
-from pgbench.registry import find_env
+from pgbench.catalogue.fingerprint import golden
+from pgbench.catalogue.registry import find_env
+from pgbench.records.ledger import add_stamp, read_board
 
 pytestmark = pytest.mark.timeout(3600)  # generous: the machine may be busy
 
@@ -180,7 +180,7 @@ def test_a_run_that_does_not_stop_in_time_is_killed(place, monkeypatch):
     """A stopped process hears no request to save itself: nothing of it is left running."""
     from pgbench.bench import schedule
     from pgbench.bench.launchers import make_launcher
-    from pgbench.bench.suite import find_suite
+    from pgbench.records.suite import find_suite
 
     class Stuck:
         slots = 1
@@ -218,7 +218,7 @@ def test_a_run_whose_process_dies_is_started_again_then_counted(place, tmp_path)
     """A launcher whose jobs are killed: three attempts, then a failed record."""
     from pgbench.bench.launchers import make_launcher
     from pgbench.bench.schedule import Bench
-    from pgbench.bench.suite import find_suite
+    from pgbench.records.suite import find_suite
 
     class Deadly:
         slots = 1
@@ -257,8 +257,8 @@ def test_two_benches_may_record_at_once(finished, whole):
     import threading
 
     from pgbench.bench.schedule import Bench
-    from pgbench.bench.suite import find_suite
-    from pgbench.files import only_process
+    from pgbench.records.suite import find_suite
+    from pgbench.support.files import only_process
 
     root = whole / "leaderboards"
     shutil.rmtree(root / "records")
@@ -349,8 +349,8 @@ def test_compare_runs_what_is_missing(whole, pgbench):
 
 def test_a_forged_record_is_found_by_running_it_again(whole, pgbench):
     """Every digit agrees with every other, yet the run never gave them."""
-    from pgbench.config import canonical
-    from pgbench.record import record_id
+    from pgbench.records.record import record_id
+    from pgbench.settings.config import canonical
 
     path = whole / "leaderboards/records/tiny-v1/ppo.jsonl"
     lines, prev = [], None

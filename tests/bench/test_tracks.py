@@ -4,16 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from pgbench.bench.suite import find_suite
 from pgbench.errors import PgbenchError
-from pgbench.rules import find_track, obey
+from pgbench.records.rules import find_track, obey
+from pgbench.records.suite import find_suite
 
 ROOT = Path(__file__).parents[2] / "leaderboards"
 
 
 @pytest.fixture(scope="module")
 def records():
-    from pgbench.ledger import read_board
+    from pgbench.records.ledger import read_board
 
     folder = ROOT / "records" / "math-nano-mini-v1"
     return [entry.record for entry in read_board(folder, lambda record, where: None)]
@@ -38,7 +38,7 @@ def test_more_samples_than_the_track_allows_are_refused(records):
 def test_none_is_declared_as_a_word():
     """TOML has no null: lam = "none" is the row of the records whose lam is None."""
     from pgbench.boards.rows import find_entry
-    from pgbench.ledger import read_board
+    from pgbench.records.ledger import read_board
 
     suite = find_suite("group-papers-mini-v1", ROOT)
     folder = ROOT / "records" / "group-papers-mini-v1"

@@ -6,8 +6,8 @@ from rich.console import Console
 
 from pgbench.bench.job import Job
 from pgbench.bench.schedule import Task
-from pgbench.bench.suite import read_suite
 from pgbench.bench.view import Lines, Table
+from pgbench.records.suite import read_suite
 
 
 def tasks_of(suite_file, tmp_path):

@@ -8,8 +8,8 @@ from importlib import resources
 import pytest
 
 from pgbench.boards.cite import cite, find_papers, paper_id, read_entries
+from pgbench.catalogue.registry import ALGOS, load_file
 from pgbench.errors import PgbenchError
-from pgbench.registry import ALGOS, load_file
 
 
 def parse(text):

@@ -6,13 +6,13 @@ import json
 import numpy as np
 import pytest
 
-from pgbench.bench.suite import read_suite
 from pgbench.boards.cite import cite
 from pgbench.boards.export import KINDS, export
 from pgbench.boards.model import build_model
 from pgbench.boards.tables import to_csv, to_latex
 from pgbench.errors import PgbenchError
-from pgbench.statistics import iqm
+from pgbench.records.suite import read_suite
+from pgbench.statistics.intervals import iqm
 
 MDPO = "mdpo (paper form)"
 

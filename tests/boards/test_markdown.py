@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from pgbench.bench.suite import read_suite
 from pgbench.boards.markdown import results_part, to_markdown
 from pgbench.boards.model import build_model
+from pgbench.records.suite import read_suite
 
 
 def cells(page, section):

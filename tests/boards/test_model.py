@@ -5,9 +5,9 @@ import random
 
 import pytest
 
-from pgbench.bench.suite import read_suite
 from pgbench.boards.model import build_model, content_digest, results_digest
-from pgbench.config import canonical
+from pgbench.records.suite import read_suite
+from pgbench.settings.config import canonical
 
 ENVS = {"toy-v0": {}, "other-v0": {"wind": 1}}
 

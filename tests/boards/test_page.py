@@ -230,7 +230,7 @@ def test_boards_without_runs_rows_or_anchors(sample_model):
 
 
 def test_boards_built_from_records(make_record, suite_file):
-    from pgbench.bench.suite import read_suite
+    from pgbench.records.suite import read_suite
 
     records = [
         make_record(algo, seed, (base + seed, base + seed + 1.0), env)

@@ -2,9 +2,9 @@
 
 import pytest
 
-from pgbench import ledger
-from pgbench.bench.suite import find_suite
-from pgbench.rules import obey, verify
+from pgbench.records import ledger
+from pgbench.records.rules import obey, verify
+from pgbench.records.suite import find_suite
 
 
 @pytest.fixture

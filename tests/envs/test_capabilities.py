@@ -3,8 +3,8 @@
 import pytest
 
 import pgbench
-from pgbench.interface import CAPABILITIES, Resumable
-from pgbench.registry import ALGOS, ENVS
+from pgbench.catalogue.capabilities import CAPABILITIES, Resumable
+from pgbench.catalogue.registry import ALGOS, ENVS
 
 IDS = [spec.id for spec in ENVS.all() if not spec.needs]
 

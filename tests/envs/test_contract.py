@@ -5,9 +5,9 @@ import json
 import pytest
 from tiny_lm import write_tiny
 
-from pgbench.api import load
-from pgbench.record import NO_SANDBOX, PLAIN
-from pgbench.registry import ENVS
+from pgbench.catalogue.registry import ENVS
+from pgbench.records.record import NO_SANDBOX, PLAIN
+from pgbench.runs.result import load
 from pgbench.verify import sandbox
 
 # One of each kind of environment and verifier; all the others take minutes.

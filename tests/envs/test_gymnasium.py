@@ -16,7 +16,7 @@ from gymnasium.wrappers import vector as wrap
 
 import pgbench
 import pgbench.gym
-from pgbench.registry import ENVS
+from pgbench.catalogue.registry import ENVS
 
 BASES = [s for s in ENVS.all() if not s.needs and not s.instance_of and s.extra is None]
 ARRAYS = ["hopper", "ant", "reacher", "pendulum", "one-store-lost-sales", "seasonal-store"]

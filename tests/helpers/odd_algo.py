@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
-from pgbench.algorithm import Algorithm
-from pgbench.config import option
+from pgbench.learning.algorithm import Algorithm
+from pgbench.settings.config import option
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,11 @@ import transformers
 from strict import Mover, device, mode
 from tiny_lm import make, make_batch, write_tiny
 
-from pgbench.check import Bench, default_env
+from pgbench.catalogue.registry import ALGOS, resolve
+from pgbench.learning.optim import adamw_
 from pgbench.lm.rows import Rows
-from pgbench.optim import adamw_
-from pgbench.registry import ALGOS, resolve
-from pgbench.runner import build
+from pgbench.runs.contract import Bench, default_env
+from pgbench.runs.runner import build
 
 BATCH = make_batch(prompts=4, holes=True, seed=1)
 

@@ -4,8 +4,8 @@ import string
 
 import torch
 
-from pgbench.algorithm import Setup
-from pgbench.batches import TokenGroups
+from pgbench.learning.algorithm import Setup
+from pgbench.learning.batches import TokenGroups
 
 CHARACTERS = string.digits + string.ascii_lowercase + "+-*/=%<>()[]{}.,:;!?_ ABCDE\n"
 VOCABULARY = ["<eos>", *CHARACTERS]

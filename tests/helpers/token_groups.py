@@ -2,7 +2,7 @@
 
 import torch
 
-from pgbench.batches import TokenGroups
+from pgbench.learning.batches import TokenGroups
 
 
 def batch(rewards, length=3):

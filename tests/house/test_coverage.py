@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.special import ndtr, ndtri
 
-from pgbench.statistics import (
+from pgbench.statistics.intervals import (
     improvement_interval,
     iqm,
     optimality_gap,

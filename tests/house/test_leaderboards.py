@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from pgbench.bench.suite import read_suite
 from pgbench.boards.markdown import results_part
+from pgbench.records.suite import read_suite
 
 ROOT = Path(__file__).resolve().parents[2] / "leaderboards"
 NAMES = sorted({path.parent.name for path in (ROOT / "records").glob("*/*.jsonl")})

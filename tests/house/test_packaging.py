@@ -80,7 +80,7 @@ PROBE = """
 import importlib.util, sys
 sys.path[:0] = sys.argv[1:]  # -S: no .pth files, so no editable install
 import pgbench
-from pgbench.registry import ALGOS, ENVS, resolve
+from pgbench.catalogue.registry import ALGOS, ENVS, resolve
 for catalogue in (ALGOS, ENVS):
     assert catalogue.all()
     for spec in catalogue.all():

@@ -6,10 +6,10 @@ from tiny_lm import write_tiny
 
 from pgbench.errors import PgbenchError
 from pgbench.lm.chat import chat_between, chat_text
+from pgbench.lm.engines import Sampling, make_engine
 from pgbench.lm.model import LanguageModel
 from pgbench.lm.rollout import respond
-from pgbench.rollout.engines import Sampling, make_engine
-from pgbench.tasks import Message, Task, Verdict
+from pgbench.worlds.tasks import Message, Task, Verdict
 
 # ChatML with a system message put in where there is none (Qwen2.5, SmolLM2).
 CHATML = """\

@@ -2,9 +2,9 @@
 
 import pytest
 
-from pgbench.config import build
 from pgbench.errors import PgbenchError
 from pgbench.lm.config import GroupConfig
+from pgbench.settings.config import build
 
 LEAST = ("max_tokens", "lora_rank", "importance_cap", "weight_decay")
 

@@ -8,15 +8,15 @@ from types import SimpleNamespace
 import pytest
 from tiny_lm import write_tiny
 
+from pgbench.catalogue.capabilities import make
+from pgbench.catalogue.registry import find_env
 from pgbench.errors import PgbenchError
-from pgbench.interface import make
 from pgbench.lm import evaluation
 from pgbench.lm.evaluation import evaluate, held_out, pass_at_k
-from pgbench.plan import make_plan
-from pgbench.registry import find_env
-from pgbench.rollout.text_env import split_of
-from pgbench.runner import build
-from pgbench.seeding import eval_seeds
+from pgbench.runs.plan import make_plan
+from pgbench.runs.runner import build
+from pgbench.support.seeding import eval_seeds
+from pgbench.worlds.text_env import split_of
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,11 @@ import pytest
 import torch
 from tiny_lm import make, make_batch, write_tiny
 
-from pgbench.algorithm import Setup
-from pgbench.batches import TokenGroups
+from pgbench.learning.algorithm import Setup
+from pgbench.learning.batches import TokenGroups
+from pgbench.learning.ops.groups import group_mean, k3, masked_mean
 from pgbench.lm.config import GroupConfig
 from pgbench.lm.learner import GroupAlgorithm
-from pgbench.ops.groups import group_mean, k3, masked_mean
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ import torch
 from tiny_lm import make_batch, write_tiny
 
 from pgbench.errors import PgbenchError
+from pgbench.lm.engines import Sampling, make_engine
 from pgbench.lm.learner import sequences
 from pgbench.lm.model import LanguageModel
 from pgbench.lm.packing import pack
 from pgbench.lm.rollout import Row, _say
-from pgbench.rollout.engines import Sampling, make_engine
-from pgbench.tasks import Message, Task
+from pgbench.worlds.tasks import Message, Task
 
 CPU = torch.device("cpu")
 SMALL = {

@@ -107,9 +107,9 @@ def test_the_tokenizer_is_that_of_the_file(converted):
 def test_it_is_a_language_model_that_answers(converted, monkeypatch):
     import transformers
 
+    from pgbench.lm.engines import Sampling, make_engine
     from pgbench.lm.model import LanguageModel
-    from pgbench.rollout.engines import Sampling, make_engine
-    from pgbench.tasks import Message
+    from pgbench.worlds.tasks import Message
 
     transformers.AutoModelForCausalLM.from_pretrained(converted)
     model = LanguageModel(converted, torch.device("cpu"))

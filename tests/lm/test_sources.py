@@ -9,13 +9,14 @@ import torch
 from tiny_lm import write_tiny
 
 import pgbench
+from pgbench.catalogue.capabilities import make
 from pgbench.errors import PgbenchError
-from pgbench.interface import make
+from pgbench.lm.cache import making
 from pgbench.lm.model import LanguageModel
 from pgbench.lm.nano import byte_tokenizer, slip
-from pgbench.lm.sources import find_model, making, weights_digest
-from pgbench.plan import Protocol
-from pgbench.tasks import plain_prompt
+from pgbench.lm.sources import find_model, weights_digest
+from pgbench.runs.plan import Protocol
+from pgbench.worlds.tasks import plain_prompt
 
 TINY = "nano:warmup=4,batch=16,layers=1,width=32"
 

@@ -9,13 +9,13 @@ from token_groups import batch
 
 import pgbench
 from pgbench.errors import Breach, Diverged, PgbenchError
+from pgbench.lm.engines import EngineError
 from pgbench.lm.rollout import retried
 from pgbench.loops import group as group_loop
 from pgbench.loops.group import describe, joined, some_prompts
-from pgbench.plan import Protocol, make_plan
-from pgbench.rollout.engines import EngineError
-from pgbench.runner import Interrupted, Run, build
-from pgbench.tasks import Message
+from pgbench.runs.plan import Protocol, make_plan
+from pgbench.runs.runner import Interrupted, Run, build
+from pgbench.worlds.tasks import Message
 
 QUICK = {
     "model": "nano:warmup=150,batch=64,layers=1,width=32,noise=0",
@@ -86,7 +86,7 @@ def test_a_dead_engine_is_built_anew_once():
 
 
 def test_an_engine_that_stays_dead_fails_the_run_which_then_resumes(tmp_path, monkeypatch):
-    from pgbench.rollout.engines.transformers import TransformersEngine
+    from pgbench.lm.engines.transformers import TransformersEngine
 
     whole = Run(plan(), tmp_path / "whole").go()
     write, count = TransformersEngine.generate, [0]

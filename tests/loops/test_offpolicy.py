@@ -2,9 +2,9 @@
 
 import torch
 
-from pgbench.batches import Replay
-from pgbench.plan import make_plan
-from pgbench.runner import build
+from pgbench.learning.batches import Replay
+from pgbench.runs.plan import make_plan
+from pgbench.runs.runner import build
 
 
 def make_loop(env, **settings):

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from pgbench.errors import PgbenchError
-from pgbench.ops.returns import gae
-from pgbench.plan import make_plan
-from pgbench.runner import build
+from pgbench.learning.ops.returns import gae
+from pgbench.runs.plan import make_plan
+from pgbench.runs.runner import build
 
 
 def make_loop(env, **settings):
@@ -114,8 +114,8 @@ def test_actions_are_clipped_only_for_the_environment():
 
 def test_evaluation_is_gymnasiums_to_the_bit():
     """The mean policy of an untrained network, episode by episode in plain Gymnasium."""
-    from pgbench.evaluation import evaluate
-    from pgbench.seeding import eval_seeds
+    from pgbench.runs.evaluation import evaluate
+    from pgbench.support.seeding import eval_seeds
 
     _, vector, loop = make_loop("hopper")
     vector.close()

@@ -14,9 +14,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from pgbench.config import canonical, digest
-from pgbench.record import SCHEMA, record_id
-from pgbench.seeding import eval_seeds, train_seed
+from pgbench.records.record import SCHEMA, record_id
+from pgbench.settings.config import canonical, digest
+from pgbench.support.seeding import eval_seeds, train_seed
 
 EPISODES, SEEDS, ENVS = 20, 10, 10
 

@@ -29,7 +29,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import pgbench
-from pgbench.registry import ENVS, EnvSpec
+from pgbench.catalogue.registry import ENVS, EnvSpec
 
 SIZES = (8, 16, 64, 256)
 RECORDED = 1000  # steps of each raw thread's trajectory

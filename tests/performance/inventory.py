@@ -34,7 +34,7 @@ from torch import nn
 import pgbench
 from pgbench.baselines.inventory.policies import make_policy
 from pgbench.baselines.inventory.replay import costs, frugal_gradient, segment
-from pgbench.ops.matmul import fast_matmul
+from pgbench.learning.ops.matmul import fast_matmul
 
 PERIODS = 50
 

@@ -71,8 +71,8 @@ OURS = """
 import json, sys, time
 kind, env_id, steps, seed, threads, start, compiled, runs = sys.argv[1:]
 from pathlib import Path
-from pgbench.plan import make_plan
-from pgbench.runner import Run
+from pgbench.runs.plan import make_plan
+from pgbench.runs.runner import Run
 settings = {} if kind == "ppo" else {"start": start}
 plan = make_plan(kind, env_id, seed=int(seed), budget=int(steps), settings=settings, device="cpu",
                  compile=compiled == "1", threads=int(threads) or None)
@@ -185,7 +185,7 @@ def main() -> None:
 
 def interval(values: list[float]) -> tuple[float, float]:
     """The 95% t interval."""
-    from pgbench.statistics import t_interval
+    from pgbench.statistics.intervals import t_interval
 
     return t_interval(values)
 

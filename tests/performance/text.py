@@ -35,8 +35,8 @@ import torch
 
 import pgbench
 from pgbench.lm.sources import find_model
-from pgbench.rollout.text_env import TextEnv
-from pgbench.tasks import Task, Verdict, plain_prompt
+from pgbench.worlds.tasks import Task, Verdict, plain_prompt
+from pgbench.worlds.text_env import TextEnv
 
 EXAMPLES = "2+5=7\n6+1=7\n4+8=12\n"
 WARMUP = 2  # steps of each side before the first that counts
@@ -121,8 +121,8 @@ class Clocks:
 
 def ours(args: argparse.Namespace) -> None:
     """Steps of our loop, as asked for."""
-    from pgbench.algorithm import Setup
     from pgbench.baselines.text.grpo import GRPO, Config
+    from pgbench.learning.algorithm import Setup
     from pgbench.lm import learner
     from pgbench.loops import group
 
@@ -280,7 +280,7 @@ def matmul_rate(device: torch.device, threads: int) -> float:
     """
     from contextlib import nullcontext
 
-    from pgbench.ops.matmul import fast_matmul
+    from pgbench.learning.ops.matmul import fast_matmul
 
     torch.set_num_threads(threads)
     x, y = torch.randn(2, 1024, 1024, device=device).unbind()

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 from tuning_runs import TINY, study_of, tiny_tuning, without_ids
 
-from pgbench.config import digest, read_toml, read_tuning
 from pgbench.errors import PgbenchError
-from pgbench.files import only_process
-from pgbench.plan import Protocol, make_plan
-from pgbench.seeding import eval_seeds, train_seed
+from pgbench.runs.plan import Protocol, make_plan
+from pgbench.settings.config import digest, read_toml, read_tuning
+from pgbench.support.files import only_process
+from pgbench.support.seeding import eval_seeds, train_seed
 from pgbench.tuning import best_toml, counted, floor_of, make_tuning, summary
 from pgbench.tuning.space import Choices, Range, table_of
 
@@ -273,7 +273,7 @@ def test_a_study_from_the_command_line_to_a_run_with_its_best(cli, tmp_path):
 def test_diverged_runs_count_and_the_worst_is_their_score(cli, tmp_path):
     env = tmp_path / "bare.py"
     env.write_text(
-        "from pgbench.registry import Metric, register_env\n"
+        "from pgbench.catalogue.registry import Metric, register_env\n"
         "register_env('bare-pendulum', "
         "'pgbench.envs.control.inverted_pendulum:InvertedPendulum',\n"
         "    family='control', summary='no anchors', underlying='InvertedPendulum-v5',\n"

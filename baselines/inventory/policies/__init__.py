@@ -12,13 +12,13 @@ import inspect
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pgbench.errors import PgbenchError
-from pgbench.registry import unknown
+from pgbench.support.names import unknown
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from pgbench.network import Network
+    from pgbench.worlds.network import Network
 
 
 class OrderPolicy(Protocol):
@@ -28,7 +28,7 @@ class OrderPolicy(Protocol):
     clip: float | None = None  # limit of the gradient norm in the released code
     count: int  # number of parameters P
     unroll: int = 10  # periods that are worth compiling together
-    wide: bool = False  # its products are wide enough for oneDNN (pgbench/ops/matmul.py)
+    wide: bool = False  # its products are wide enough for oneDNN (pgbench/learning/ops/matmul.py)
 
     def init(self, rng: torch.Generator) -> Tensor:
         """Fresh parameters (P,), on the CPU."""

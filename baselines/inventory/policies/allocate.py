@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pgbench.network import Network
+from pgbench.worlds.network import Network
 
 TINY = 1e-10  # keeps a division by "nothing was asked for" finite
 KEEP = 1.0  # the constant logit of stock that stays, as in the released code

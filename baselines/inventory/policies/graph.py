@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from pgbench.network import OUTSIDE, Network
+from pgbench.worlds.network import OUTSIDE, Network
 
 
 def ones(

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pgbench.nets import Mlp
-from pgbench.network import OUTSIDE, Network
+from pgbench.learning.nets import Mlp
+from pgbench.worlds.network import OUTSIDE, Network
 
 LIMIT = 4.0  # orders from outside stay below so many times the mean demand of a period
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pgbench.errors import PgbenchError, install
-from pgbench.network import Network
+from pgbench.worlds.network import Network
 
 from .gnn import GNN, Parts
 

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pgbench.network import Network
+from pgbench.worlds.network import Network
 
 from . import OrderPolicy, allocate
 from .layers import is_chain, is_direct

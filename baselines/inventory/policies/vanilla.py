@@ -20,8 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pgbench.nets import Mlp
-from pgbench.network import Network
+from pgbench.learning.nets import Mlp
+from pgbench.worlds.network import Network
 
 from . import OrderPolicy, allocate
 from .layers import LIMIT, columns, init_linear, is_chain

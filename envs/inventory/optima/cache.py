@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pgbench.config import canonical, digest
 from pgbench.errors import PgbenchError
-from pgbench.files import read_json, write_json
+from pgbench.settings.config import canonical, digest
+from pgbench.support.files import read_json, write_json
 
 VERSION = 1  # raise it when a solver's numbers change
 

@@ -1,4 +1,7 @@
-"""Where the jobs of a bench run: on this machine, on a Ray cluster, under SLURM."""
+"""Where the jobs of a bench run: on this machine, on a Ray cluster, under SLURM.
+
+Imports `support`. Start with `Launcher`, what the three have in common, then `local`.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pgbench.errors import PgbenchError, install
-from pgbench.registry import unknown
+from pgbench.support.names import unknown
 
 LAUNCHERS = ("local", "ray", "slurm")
 

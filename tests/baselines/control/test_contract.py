@@ -2,9 +2,9 @@
 
 import pytest
 
-from pgbench.check import CHECKS, Bench, default_env
-from pgbench.registry import ALGOS
-from pgbench.runner import build
+from pgbench.catalogue.registry import ALGOS
+from pgbench.runs.contract import CHECKS, Bench, default_env
+from pgbench.runs.runner import build
 
 NAMES = sorted(spec.name for spec in ALGOS.all() if spec.family == "control")
 

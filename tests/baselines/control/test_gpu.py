@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from pgbench.check import Bench, default_env
+from pgbench.catalogue.registry import ALGOS
 from pgbench.loops.onpolicy import OnPolicy
-from pgbench.plan import make_plan
-from pgbench.registry import ALGOS
-from pgbench.runner import build
+from pgbench.runs.contract import Bench, default_env
+from pgbench.runs.plan import make_plan
+from pgbench.runs.runner import build
 
 pytestmark = [
     pytest.mark.gpu,

@@ -3,7 +3,7 @@
 import pytest
 
 from pgbench.api import run
-from pgbench.registry import ALGOS
+from pgbench.catalogue.registry import ALGOS
 
 SMALL = {"start": 500, "hidden": "64,64", "lr": 1e-3, "batch": 128}
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 from gymnasium.spaces import Box
 
-from pgbench.algorithm import Setup
 from pgbench.baselines.control.mdpo import MDPO, Config, objective, q_log, step_size
-from pgbench.batches import Rollout
-from pgbench.ops import gaussian
-from pgbench.ops.returns import standardize
+from pgbench.learning.algorithm import Setup
+from pgbench.learning.batches import Rollout
+from pgbench.learning.ops import gaussian
+from pgbench.learning.ops.returns import standardize
 
 F64 = torch.float64
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 from gymnasium.spaces import Box
 
-from pgbench.algorithm import Setup
 from pgbench.baselines.control.mdpo import q_log
 from pgbench.baselines.control.mdpo_off import Config, MDPOOff, log_densities, mirror_loss
 from pgbench.baselines.control.sac import squashed_log_prob
-from pgbench.batches import Transitions
+from pgbench.learning.algorithm import Setup
+from pgbench.learning.batches import Transitions
 
 F64 = torch.float64
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 from gymnasium.spaces import Box
 
-from pgbench.algorithm import Setup
 from pgbench.baselines.control.ppo import PPO, Config, clipped_surrogate
-from pgbench.ops import gaussian
+from pgbench.learning.algorithm import Setup
+from pgbench.learning.ops import gaussian
 
 
 def make(**settings: object) -> PPO:

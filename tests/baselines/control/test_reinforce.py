@@ -4,11 +4,11 @@ import numpy as np
 import torch
 from gymnasium.spaces import Box
 
-from pgbench.algorithm import Setup
 from pgbench.baselines.control.reinforce import REINFORCE, Config
-from pgbench.batches import Rollout
-from pgbench.ops import gaussian
-from pgbench.ops.returns import standardize
+from pgbench.learning.algorithm import Setup
+from pgbench.learning.batches import Rollout
+from pgbench.learning.ops import gaussian
+from pgbench.learning.ops.returns import standardize
 
 
 def test_step_follows_the_return_minus_the_baseline():

@@ -8,9 +8,9 @@ import torch
 from gymnasium.spaces import Box
 from torch.distributions import Independent, Normal, TanhTransform, TransformedDistribution
 
-from pgbench.algorithm import Setup
 from pgbench.baselines.control.sac import SAC, Config, squashed_log_prob, temperature_loss
-from pgbench.batches import Transitions
+from pgbench.learning.algorithm import Setup
+from pgbench.learning.batches import Transitions
 
 F64 = torch.float64
 

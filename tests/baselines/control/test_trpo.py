@@ -5,9 +5,9 @@ import pytest
 import torch
 from gymnasium.spaces import Box
 
-from pgbench.algorithm import Setup
 from pgbench.baselines.control.trpo import TRPO, Config
-from pgbench.batches import Rollout
+from pgbench.learning.algorithm import Setup
+from pgbench.learning.batches import Rollout
 
 F64 = torch.float64
 

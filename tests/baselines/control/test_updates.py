@@ -10,9 +10,9 @@ import pytest
 import torch
 from gymnasium.spaces import Box
 
-from pgbench.algorithm import Algorithm, Setup
-from pgbench.batches import Rollout, Transitions
 from pgbench.errors import PgbenchError
+from pgbench.learning.algorithm import Algorithm, Setup
+from pgbench.learning.batches import Rollout, Transitions
 
 ON = {"mdpo": "MDPO", "ppo": "PPO", "trpo": "TRPO", "reinforce": "REINFORCE"}
 OFF = {"mdpo_off": "MDPOOff", "sac": "SAC"}

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from pgbench.baselines.inventory.policies import make_policy
 from pgbench.baselines.inventory.policies.graph import Gather, Graph, Take
 from pgbench.errors import PgbenchError
-from pgbench.network import OUTSIDE, Edge, Network
+from pgbench.worlds.network import OUTSIDE, Edge, Network
 
 
 def network(edges, upstream, stores, columns=(4, 4), **more):

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 import pgbench
-from pgbench.algorithm import Setup
 from pgbench.baselines.inventory import hdpo
-from pgbench.registry import ALGOS
+from pgbench.catalogue.registry import ALGOS
+from pgbench.learning.algorithm import Setup
 
 pytestmark = [
     pytest.mark.gpu,

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 import pgbench
-from pgbench.algorithm import Setup
 from pgbench.baselines.inventory import hdpo, reinforce
 from pgbench.errors import PgbenchError
-from pgbench.network import Traces
-from pgbench.plan import Protocol
+from pgbench.learning.algorithm import Setup
+from pgbench.runs.plan import Protocol
+from pgbench.worlds.network import Traces
 
 
 def make(module, env_id, env_settings=None, **config):

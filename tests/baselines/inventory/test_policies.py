@@ -13,7 +13,7 @@ from pgbench.baselines.inventory.policies import POLICIES, default_policy, make_
 from pgbench.baselines.inventory.policies.allocate import Slots, leaves, proportional, softmax
 from pgbench.baselines.inventory.policies.graph import depth
 from pgbench.errors import PgbenchError
-from pgbench.network import OUTSIDE, Edge, Network
+from pgbench.worlds.network import OUTSIDE, Edge, Network
 
 
 def network(edges, upstream, stores, columns=(4, 4), **more):

@@ -7,14 +7,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from pgbench.algorithm import Setup
 from pgbench.baselines.inventory.forecaster import Forecaster, interpolate, pinball
 from pgbench.baselines.inventory.quantile import POLICIES, Config, Quantile
-from pgbench.config import active, build
 from pgbench.envs.inventory import justintime, recorded, seasonal
 from pgbench.envs.inventory.simulator import Simulator
 from pgbench.errors import PgbenchError
-from pgbench.network import OUTSIDE, Edge, Network, Traces
+from pgbench.learning.algorithm import Setup
+from pgbench.settings.config import active, build
+from pgbench.worlds.network import OUTSIDE, Edge, Network, Traces
 
 
 @pytest.fixture(autouse=True)

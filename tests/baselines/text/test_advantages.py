@@ -18,8 +18,8 @@ from pgbench.baselines.text.reinforce_pp import credit
 from pgbench.baselines.text.remax import remax_advantage
 from pgbench.baselines.text.rloo import rloo_advantage
 from pgbench.baselines.text.rloo_lp import RLOOLP, length_factor
+from pgbench.learning.ops.groups import kl_penalty, to_go, token_rewards, whiten
 from pgbench.lm.rows import Seen
-from pgbench.ops.groups import kl_penalty, to_go, token_rewards, whiten
 
 ONE = torch.tensor([1.0, 1, 0, 0, 0])
 G5 = torch.zeros(5, dtype=torch.long)

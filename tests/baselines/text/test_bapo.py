@@ -10,10 +10,10 @@ from token_groups import batch
 
 from pgbench.baselines.text.bapo import BAPO, balance, bounded, grid, path, reaches, search, sides
 from pgbench.baselines.text.dapo import DAPO
-from pgbench.config import build
 from pgbench.errors import PgbenchError
+from pgbench.learning.ops.groups import Totals
 from pgbench.lm.rows import Rows, Seen
-from pgbench.ops.groups import Totals
+from pgbench.settings.config import build
 
 F64 = torch.float64
 R = torch.tensor([[2.0, 1.0, 0.5, 1.0]], dtype=F64)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from pgbench.check import CHECKS, Bench, default_env
-from pgbench.registry import ALGOS
+from pgbench.catalogue.registry import ALGOS
+from pgbench.runs.contract import CHECKS, Bench, default_env
 
 NAMES = sorted(spec.name for spec in ALGOS.all() if spec.family == "text")
 

@@ -19,10 +19,10 @@ from pgbench.baselines.text.copo import (
     local_weight,
 )
 from pgbench.baselines.text.grpo import GRPO, grpo_advantage
-from pgbench.config import build
 from pgbench.errors import PgbenchError
+from pgbench.learning.ops.groups import Totals
 from pgbench.lm.rows import Rows, Seen
-from pgbench.ops.groups import Totals
+from pgbench.settings.config import build
 
 F64 = torch.float64
 

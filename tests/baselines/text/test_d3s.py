@@ -8,14 +8,14 @@ import pytest
 import torch
 from tiny_lm import make, make_batch
 
-from pgbench.algorithm import Setup
 from pgbench.baselines.text.d3s import D3S, Config, budgets, most_varied, share_of, top_tokens
 from pgbench.baselines.text.grpo import GRPO, grpo_advantage
 from pgbench.baselines.text.gspo import GSPO
-from pgbench.config import build
 from pgbench.errors import PgbenchError
+from pgbench.learning.algorithm import Setup
+from pgbench.learning.ops.groups import Totals
 from pgbench.lm.rows import Rows, Seen
-from pgbench.ops.groups import Totals
+from pgbench.settings.config import build
 
 BATCH = make_batch(prompts=6, holes=True, seed=1)  # 24 rows
 ALL = {"n_init": 1.0, "k_init": 1.0}

@@ -11,10 +11,10 @@ from token_groups import batch
 
 from pgbench.baselines.text.disco import DisCO, classes, numbered, objective, uniform
 from pgbench.baselines.text.grpo import GRPO
-from pgbench.config import build
 from pgbench.errors import PgbenchError
+from pgbench.learning.ops.groups import Totals, rms
 from pgbench.lm.rows import Rows, Seen
-from pgbench.ops.groups import Totals, rms
+from pgbench.settings.config import build
 
 F64 = torch.float64
 LENGTHS = torch.tensor([1, 5, 3, 4, 2, 5, 2, 3, 4])

@@ -10,8 +10,8 @@ from tiny_lm import make
 
 from pgbench.baselines.text.disco import DisCO, uniform
 from pgbench.baselines.text.grpo import GRPO
+from pgbench.learning.ops.groups import Totals, clipped
 from pgbench.lm.rows import Rows
-from pgbench.ops.groups import Totals, clipped
 
 F64 = torch.float64
 

@@ -11,10 +11,10 @@ from token_groups import batch
 from pgbench.baselines.text.disco import DisCO
 from pgbench.baselines.text.drpo import DRPO, length_reward, omega
 from pgbench.baselines.text.grpo import grpo_advantage
-from pgbench.config import build, canonical, plain
 from pgbench.errors import PgbenchError
+from pgbench.learning.ops.groups import Totals
 from pgbench.lm.rows import Rows, Seen
-from pgbench.ops.groups import Totals
+from pgbench.settings.config import build, canonical, plain
 
 F64 = torch.float64
 

@@ -9,10 +9,10 @@ from tiny_lm import make, make_batch
 
 from pgbench.baselines.text.dr_grpo import dr_grpo_advantage
 from pgbench.baselines.text.gtpo import GTPO, Config, run_weights, runs
-from pgbench.config import build
 from pgbench.errors import PgbenchError
+from pgbench.learning.ops.groups import Totals
 from pgbench.lm.rows import Rows, Seen
-from pgbench.ops.groups import Totals
+from pgbench.settings.config import build
 
 BATCH = make_batch(holes=True, seed=1)
 LN2 = math.log(2)

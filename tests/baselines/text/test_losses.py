@@ -11,10 +11,10 @@ from pgbench.baselines.text.cispo import CISPO
 from pgbench.baselines.text.grpo import GRPO
 from pgbench.baselines.text.gspo import GSPO, sequence_ratio, token_ratio
 from pgbench.baselines.text.ppo import PPO
+from pgbench.catalogue.registry import ALGOS, resolve
+from pgbench.learning.ops.groups import Totals, per_token
 from pgbench.lm.learner import GroupAlgorithm
 from pgbench.lm.rows import Rows
-from pgbench.ops.groups import Totals, per_token
-from pgbench.registry import ALGOS, resolve
 
 KINDS = {spec.name: resolve(spec) for spec in ALGOS.all() if spec.family == "text"}
 FORMS = {

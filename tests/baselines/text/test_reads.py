@@ -6,9 +6,9 @@ import pytest
 import torch
 from tiny_lm import make, make_batch
 
-from pgbench.algorithm import Setup
-from pgbench.optim import adamw_
-from pgbench.registry import ALGOS, resolve
+from pgbench.catalogue.registry import ALGOS, resolve
+from pgbench.learning.algorithm import Setup
+from pgbench.learning.optim import adamw_
 
 KINDS = {spec.name: resolve(spec) for spec in ALGOS.all() if spec.family == "text"}
 SEVERAL = {"epochs": 2, "minibatches": 2, "lr": 1e-5, "micro_tokens": 60}

@@ -20,10 +20,10 @@ from pgbench.baselines.text.riskpo import (
     released_advantage,
     table,
 )
-from pgbench.config import build
 from pgbench.errors import PgbenchError
+from pgbench.learning.ops.groups import Totals
 from pgbench.lm.rows import Rows, Seen
-from pgbench.ops.groups import Totals
+from pgbench.settings.config import build
 
 F64 = torch.float64
 

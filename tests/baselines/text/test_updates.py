@@ -8,11 +8,11 @@ from tiny_lm import make, make_batch
 
 from pgbench.baselines.text.bnpo import bnpo_advantage
 from pgbench.baselines.text.rloo import rloo_advantage
-from pgbench.config import build
+from pgbench.catalogue.registry import ALGOS, resolve
 from pgbench.errors import PgbenchError
+from pgbench.learning.ops.groups import whiten
 from pgbench.lm.rows import Seen
-from pgbench.ops.groups import whiten
-from pgbench.registry import ALGOS, resolve
+from pgbench.settings.config import build
 
 KINDS = {spec.name: resolve(spec) for spec in ALGOS.all() if spec.family == "text"}
 BATCH = make_batch(holes=True, seed=1)

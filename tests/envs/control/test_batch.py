@@ -91,7 +91,7 @@ def test_close_ends_the_threads_and_may_be_repeated():
 
 
 def test_every_control_environment_keeps_its_origin_and_anchor():
-    from pgbench.registry import ENVS
+    from pgbench.catalogue.registry import ENVS
 
     specs = [spec for spec in ENVS.all() if spec.family == "control"]
     assert len(specs) == 12

@@ -6,7 +6,7 @@ import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import pgbench
-from pgbench.registry import ENVS
+from pgbench.catalogue.registry import ENVS
 
 SPECS = {spec.id: spec for spec in ENVS.all() if spec.family == "control"}
 VARIANTS = [

@@ -11,7 +11,7 @@ from gymnasium.utils.env_checker import check_env
 
 import pgbench
 import pgbench.gym
-from pgbench.registry import ENVS
+from pgbench.catalogue.registry import ENVS
 
 
 def test_every_environment_is_registered_and_nothing_heavy_imported():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import pgbench
-from pgbench.registry import ENVS
+from pgbench.catalogue.registry import ENVS
 
 IDS = [spec.id for spec in ENVS.all() if spec.family == "control"]
 CONTINUE = """

@@ -7,9 +7,9 @@ import torch
 
 import pgbench
 import pgbench.gym
+from pgbench.catalogue.registry import ENVS, find_env
 from pgbench.envs.inventory import evaluation
 from pgbench.errors import PgbenchError
-from pgbench.registry import ENVS, find_env
 
 INSTANCES = [s.id for s in ENVS.all() if s.family == "inventory" and s.instance_of]
 

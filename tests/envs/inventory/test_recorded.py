@@ -7,7 +7,7 @@ import torch
 from pgbench.envs.inventory import justintime, recorded
 from pgbench.envs.inventory.simulator import Simulator
 from pgbench.errors import PgbenchError
-from pgbench.network import OUTSIDE, Edge, Network, Traces
+from pgbench.worlds.network import OUTSIDE, Edge, Network, Traces
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ import torch
 from pgbench.envs.inventory import instances
 from pgbench.envs.inventory.simulator import Simulator
 from pgbench.errors import PgbenchError
-from pgbench.network import OUTSIDE, Edge, Network, Traces
+from pgbench.worlds.network import OUTSIDE, Edge, Network, Traces
 
 
 def one_store(lead, columns, **more):

@@ -8,7 +8,7 @@ import pgbench
 from pgbench.envs.text.code_nano import LEVELS
 from pgbench.envs.text.running import program
 from pgbench.errors import PgbenchError
-from pgbench.rollout.text_env import split_of
+from pgbench.worlds.text_env import split_of
 
 MBPP = {
     "text": "Write a function to double.", "code": "def twice(x):\r\n\treturn 2 * x\r\n",

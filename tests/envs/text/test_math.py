@@ -8,7 +8,7 @@ import pgbench
 from pgbench.envs.text.dataset import BadRow
 from pgbench.envs.text.math import read_answer
 from pgbench.errors import PgbenchError
-from pgbench.rollout.text_env import split_of
+from pgbench.worlds.text_env import split_of
 
 pytest.importorskip("math_verify")
 

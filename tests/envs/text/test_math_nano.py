@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 
 import pgbench
+from pgbench.catalogue.fingerprint import golden_of
 from pgbench.envs.text.math_nano import LEVELS
 from pgbench.errors import PgbenchError
-from pgbench.fingerprint import golden_of
-from pgbench.rollout.text_env import split_of
-from pgbench.tasks import Task
+from pgbench.worlds.tasks import Task
+from pgbench.worlds.text_env import split_of
 
 
 def judge(env, answer, said):

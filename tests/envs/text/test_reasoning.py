@@ -6,9 +6,9 @@ import sys
 import pytest
 
 import pgbench
+from pgbench.catalogue.registry import ENVS
 from pgbench.errors import PgbenchError, install
-from pgbench.registry import ENVS
-from pgbench.rollout.text_env import split_of
+from pgbench.worlds.text_env import split_of
 
 pytest.importorskip("reasoning_gym")
 

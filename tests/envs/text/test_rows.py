@@ -165,7 +165,7 @@ def test_a_cell_may_be_long(tmp_path):
 
 
 def test_toml_may_begin_with_a_byte_order_mark(tmp_path):
-    from pgbench.config import read_toml
+    from pgbench.settings.config import read_toml
 
     (tmp_path / "a.toml").write_bytes(b"\xef\xbb\xbflr = 1e-3\n")
     assert read_toml(str(tmp_path / "a.toml")) == {"lr": 1e-3}

@@ -1,0 +1,168 @@
+"""`pgbench explain` as text: generated from the specs and the sources, so it cannot drift."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import sys
+import textwrap
+import typing
+from typing import Any
+
+from pgbench.catalogue.registry import (
+    ALGOS,
+    ENVS,
+    ORDER,
+    AlgoSpec,
+    EnvSpec,
+    missing_capabilities,
+    resolve,
+)
+from pgbench.settings.config import condition
+from pgbench.settings.keywords import keywords
+from pgbench.support.text import fitted, table, width
+
+
+def algo_page(spec: AlgoSpec, word: str) -> str:
+    """Paper, equations, departures, settings, an example; `word` is what the user calls it.
+
+    Raises: PgbenchError if a package is missing.
+    """
+    cls = resolve(spec)
+    doc = inspect.cleandoc(sys.modules[cls.__module__].__doc__ or cls.__doc__ or spec.summary)
+    facts = {
+        "paper": spec.paper,
+        "family": spec.family,
+        "loop": spec.loop,
+        "requires": ", ".join(sorted(spec.requires)),
+        "budget": f"{spec.budget} by default",
+        "pip extra": spec.extra or "",
+        "source": spec.origin if word.endswith(".py") else inspect.getsourcefile(cls) or "",
+    }
+    ENVS.all()
+    fits = [e for e in ENVS.specs.values() if _fit(spec, e) and not e.needs]
+    parts = [
+        _title(spec.name, spec.summary),
+        doc,  # as it is: an equation that is broken elsewhere is another one to the eye
+        _facts(facts),
+        _settings(cls.Config),
+    ]
+    if fits:
+        run = f"pgbench run --algo {word} --env {fits[0].id}"
+        more = f"--seeds 3{_example(cls.Config)}"
+        cut = " " if len(f"  {run} {more}") <= width() else " \\\n    "
+        parts.append(f"Run it:\n  {run}\n  {run}{cut}{more}")
+    return "\n\n".join(parts)
+
+
+def _fit(algo: AlgoSpec, env: EnvSpec) -> bool:
+    return algo.family == env.family and not missing_capabilities(algo, env)
+
+
+def _example(config: type) -> str:
+    """` --set key=value` of a setting worth changing: the step size, or the first number."""
+    numbers = {
+        f.name: f.default for f in dataclasses.fields(config) if isinstance(f.default, float)
+    }
+    name = "lr" if "lr" in numbers else next(iter(numbers), None)
+    return f" --set {name}={numbers[name] / 2:g}" if name else ""
+
+
+def _settings(config: type) -> str:
+    hints = typing.get_type_hints(config)
+    rows = []
+    for field in dataclasses.fields(config):
+        choices = field.metadata.get("choices", ())
+        doc, source = field.metadata.get("doc", ""), field.metadata.get("source", "")
+        kind = " or ".join(choices) or _type(hints[field.name])
+        if len(choices) > 3:  # the last column wraps, this one does not
+            kind, doc = "text", f"{doc}: {', '.join(choices)}"
+        if bounds := field.metadata.get("bounds"):
+            doc = f"{doc}; {bounds}"
+        for switch, wanted in field.metadata.get("only", {}).items():
+            doc = f"{doc}; for {condition(switch, wanted)}"
+        rows.append(
+            (
+                field.name,
+                kind,
+                _value(field.default),
+                doc + (f" [{source}]" if source else ""),
+            )
+        )
+    head = ("setting", "type", "default", "meaning [source]")
+    about = inspect.getdoc(config) or ""
+    intro = fitted(f"Settings (--set key=value). {about}", width())
+    return f"{intro}\n\n{table(head, rows, width())}"
+
+
+def _type(hint: Any) -> str:
+    return hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint)
+
+
+def _value(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def env_page(spec: EnvSpec, word: str) -> str:
+    """Observation, action, reward, budgets, anchors, settings; `word` is what the user calls it.
+
+    Raises: PgbenchError if a package is missing.
+    """
+    entry = resolve(spec)
+    doc = inspect.cleandoc(entry.__doc__ or spec.summary)
+    score = spec.metrics[0]
+    facts = {
+        "version": spec.name,
+        "underlying": spec.underlying,
+        "family": spec.family,
+        "score": f"{score.name}, {'lower' if score.direction == 'min' else 'higher'} is better",
+        "also measured": ", ".join(metric.name for metric in spec.metrics[1:]),
+        "has": ", ".join(sorted(spec.capabilities)),
+        "needs": f"--set {spec.needs}" if spec.needs else "",
+        "budgets": f"{_budgets(spec)} {spec.budget_unit}",
+        "pip extra": spec.extra or "",
+        "source": spec.origin if word.endswith(".py") else inspect.getsourcefile(entry) or "",
+    }
+    parts = [_title(spec.id, spec.summary), doc, _facts(facts)]
+    if spec.anchors:
+        rows = [(name, f"{a.value:,g}", a.origin) for name, a in spec.anchors.items()]
+        parts.append(table(("anchor", "score", "origin"), rows, width()))
+    options = [
+        (name, _value(word.default), f"{word.bounds or ''}")
+        for name, word in keywords(entry)[0].items()
+        if word.default is not inspect.Parameter.empty
+    ]
+    if options:
+        shown = table(("setting", "default", "range"), options, width())
+        parts.append(f"Settings (--set env.key=value):\n\n{shown}")
+    ALGOS.all()
+    algos = [a.name for a in ALGOS.specs.values() if _fit(a, spec)]
+    need = spec.needs.partition(" ")[0]
+    if algos and not need:
+        parts.append(f"Run on it:\n  pgbench run --algo {algos[0]} --env {word}")
+    elif algos:
+        parts.append(f"Run on it:\n  pgbench run --algo {algos[0]} --env {word} --set {need}")
+    return "\n\n".join(parts)
+
+
+def _budgets(spec: EnvSpec) -> str:
+    names = sorted(spec.budgets, key=lambda n: (ORDER.index(n) if n in ORDER else len(ORDER), n))
+    return ", ".join(f"{name} {spec.budgets[name]:,}" for name in names)
+
+
+def _title(name: str, summary: str) -> str:
+    title = fitted(f"{name}: {summary}", width())
+    return f"{title}\n{'=' * max(map(len, title.splitlines()))}"
+
+
+def _facts(facts: dict[str, str]) -> str:
+    rows = [(key, value) for key, value in facts.items() if value]
+    pad = max(len(key) for key, _ in rows)
+    out = []
+    for key, value in rows:
+        # A path stays whole, to be copied.
+        lines = [value] if key == "source" else textwrap.wrap(
+            value, width() - pad - 2, break_on_hyphens=False
+        )  # fmt: skip
+        out.append(f"{key.ljust(pad)}  " + f"\n{' ' * (pad + 2)}".join(lines))
+    return "\n".join(out)

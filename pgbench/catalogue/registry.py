@@ -1,0 +1,314 @@
+"""The catalogue: what exists, where it lives, what it needs; imports neither torch nor gymnasium.
+
+Environments and algorithms are registered by one line each, with lazy entry points
+(`"package.module:Name"`), in `envs/__init__.py`, `baselines/__init__.py`, in a third party's module
+named by the entry-point group `pgbench.plugins`, or in a file given on the command line.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from pgbench.errors import PgbenchError, install
+from pgbench.support.names import named, unknown
+
+PLUGIN_GROUP = "pgbench.plugins"
+ORDER = ("smoke", "small", "paper")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What an evaluation reports; the first metric of an environment is its score."""
+
+    name: str
+    direction: str = "max"  # or "min"
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """A score that normalises others (random, reference, optimum) and where it comes from."""
+
+    value: float
+    origin: str
+
+
+@dataclass(frozen=True)
+class EnvSpec:
+    """One environment of the catalogue; `entry_point` makes a `gymnasium.vector.VectorEnv`.
+
+    The entry point is called with `num_envs` and `kwargs`; `budgets` are in `budget_unit`.
+    """
+
+    id: str
+    family: str
+    entry_point: str | Callable[..., Any]
+    summary: str
+    underlying: str
+    metrics: tuple[Metric, ...]
+    budgets: Mapping[str, int]
+    version: int = 0
+    budget_unit: str = "environment steps"
+    capabilities: frozenset[str] = frozenset()
+    anchors: Mapping[str, Anchor] = field(default_factory=dict)
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    extra: str | None = None
+    # How a policy is judged where whole episodes of equal weight are not the measure: an entry
+    # point that is called as `evaluate` of pgbench/runs/evaluation.py calls it.
+    evaluator: str | Callable[..., Any] = ""
+    instance_of: str = ""  # the environment that this one is with other `kwargs`
+    needs: str = ""  # keywords without which it cannot be made, such as `source=FILE`
+    episodes: int = 20  # of the final evaluation, unless the user says otherwise
+    curve_episodes: int = 4  # of an evaluation in between
+    # The time limit that `entry_point` has by default and takes as a keyword, for Gymnasium's spec;
+    # None where episodes end by themselves.
+    max_episode_steps: int | None = None
+    origin: str = ""
+
+    @property
+    def name(self) -> str:
+        """The id with its version, as records carry it: `hopper-v0`."""
+        return f"{self.id}-v{self.version}"
+
+
+@dataclass(frozen=True)
+class AlgoSpec:
+    """One algorithm of the catalogue for one family of environments.
+
+    `loop` names the data flow that drives it, `requires` the capabilities that it needs from an
+    environment, `budget` the default of `--budget` (a name such as `small`, or a number).
+    """
+
+    name: str
+    family: str
+    entry_point: str | Callable[..., Any]
+    loop: str
+    summary: str
+    requires: frozenset[str] = frozenset()
+    paper: str = ""
+    budget: str = "small"
+    extra: str | None = None
+    origin: str = ""
+
+
+Spec = TypeVar("Spec", EnvSpec, AlgoSpec)
+
+
+class Catalogue(Generic[Spec]):
+    """Specs by key, filled on first use; a key registered twice is refused."""
+
+    def __init__(self, what: str, builtin: str) -> None:
+        self.what, self.builtin = what, builtin
+        self.specs: dict[Any, Spec] = {}
+
+    def add(self, key: Any, spec: Spec) -> None:
+        """Register `spec` under `key`.
+
+        Raises: PgbenchError if the key is taken by another origin, or no name (see `named`).
+        """
+        named(self.what, key if isinstance(key, str) else key[0])
+        old = self.specs.get(key)
+        if old is not None:
+            name = key if isinstance(key, str) else f"{key[0]} (family {key[1]})"
+            raise PgbenchError(
+                f"{self.what} '{name}' is registered twice: in {old.origin} and in {spec.origin}; "
+                "rename one of them"
+            )
+        self.specs[key] = spec
+
+    def all(self) -> list[Spec]:
+        """Every spec, sorted by key, built-in and plug-ins."""
+        importlib.import_module(self.builtin)
+        load_plugins()
+        return [self.specs[key] for key in sorted(self.specs)]
+
+
+ENVS: Catalogue[EnvSpec] = Catalogue("environment", "pgbench.envs")
+ALGOS: Catalogue[AlgoSpec] = Catalogue("algorithm", "pgbench.baselines")
+_loaded_plugins: set[str] = set()
+
+
+def _caller() -> str:
+    frame = sys._getframe(2)
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+def register_env(
+    id: str,
+    entry_point: str | Callable[..., Any],
+    *,
+    family: str,
+    summary: str,
+    underlying: str,
+    metrics: Iterable[Metric],
+    budgets: Mapping[str, int],
+    capabilities: Iterable[str] = (),
+    **more: Any,
+) -> EnvSpec:
+    """Add an environment to the catalogue; see `EnvSpec` for the fields."""
+    spec = EnvSpec(
+        id=id, family=family, entry_point=entry_point, summary=summary, underlying=underlying,
+        metrics=tuple(metrics), budgets=dict(budgets), capabilities=frozenset(capabilities),
+        origin=_caller(), **more,
+    )  # fmt: skip
+    ENVS.add(id, spec)
+    return spec
+
+
+def register_algo(
+    name: str,
+    entry_point: str | Callable[..., Any],
+    *,
+    family: str,
+    loop: str,
+    summary: str,
+    requires: Iterable[str] = (),
+    **more: Any,
+) -> AlgoSpec:
+    """Add an algorithm to the catalogue; see `AlgoSpec` for the fields."""
+    spec = AlgoSpec(
+        name=name, family=family, entry_point=entry_point, loop=loop, summary=summary,
+        requires=frozenset(requires), origin=_caller(), **more,
+    )  # fmt: skip
+    ALGOS.add((name, family), spec)
+    return spec
+
+
+def load_plugins() -> None:
+    """Import the modules that installed packages name in the entry-point group, once each."""
+    for point in importlib.metadata.entry_points(group=PLUGIN_GROUP):
+        if point.value in _loaded_plugins:
+            continue
+        _loaded_plugins.add(point.value)
+        try:
+            point.load()
+        except PgbenchError:
+            raise
+        except Exception as error:
+            raise PgbenchError(
+                f"plug-in '{point.name}' ({point.value}) does not import: "
+                f"{type(error).__name__}: {error}; fix it or uninstall its package"
+            ) from error
+
+
+def load_file(path: str, catalogue: Catalogue[Spec]) -> Spec:
+    """Import a plug-in file and return the one spec that it registers in `catalogue`.
+
+    Raises: PgbenchError if the file is missing, does not import, or registers none or several.
+    """
+    file = Path(path).resolve()
+    if not file.is_file():
+        raise PgbenchError(f"there is no plug-in file {path}")
+    where = str(file)
+
+    def mine() -> list[Spec]:
+        return [s for s in catalogue.specs.values() if s.origin.rpartition(":")[0] == where]
+
+    if not mine():
+        importlib.import_module(ENVS.builtin)
+        importlib.import_module(ALGOS.builtin)
+        name = f"pgbench_plugin_{file.stem}"
+        module_spec = importlib.util.spec_from_file_location(name, file)
+        assert module_spec is not None and module_spec.loader is not None
+        module = importlib.util.module_from_spec(module_spec)
+        sys.modules[name] = module
+        try:
+            module_spec.loader.exec_module(module)
+        except PgbenchError:
+            raise
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            line = getattr(error, "lineno", None) or _line_in(error, where)
+            raise PgbenchError(
+                f"plug-in {path} does not import: {type(error).__name__}: {error}"
+                + (f" (line {line})" if line else "")
+            ) from error
+    found = mine()
+    if len(found) != 1:
+        call = "register_algo" if catalogue is ALGOS else "register_env"
+        raise PgbenchError(
+            f"plug-in {path} registers {len(found)} {catalogue.what}s; it must call "
+            f"pgbench.{call}(...) exactly once"
+        )
+    return found[0]
+
+
+def _line_in(error: BaseException, where: str) -> int | None:
+    line, trace = None, error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == where:
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return line
+
+
+def find_env(name: str) -> EnvSpec:
+    """The environment of that id (`-v<version>` may follow), or the one a `.py` file defines."""
+    if name.endswith(".py"):
+        return load_file(name, ENVS)
+    specs = ENVS.all()
+    for spec in specs:
+        if name in (spec.id, spec.name):
+            return spec
+    raise unknown("environment", name, [s.id for s in specs], "see `pgbench list envs`")
+
+
+def find_algo(name: str, family: str | None = None) -> AlgoSpec:
+    """The algorithm of that name in `family` (None: its only family), or the one a file defines."""
+    if name.endswith(".py"):
+        return load_file(name, ALGOS)
+    specs = ALGOS.all()
+    found = [s for s in specs if s.name == name and family in (None, s.family)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise PgbenchError(
+            f"algorithm '{name}' has an implementation in several families "
+            f"({', '.join(s.family for s in found)}); name an environment"
+        )
+    elsewhere = [s.family for s in specs if s.name == name]
+    if elsewhere:
+        raise PgbenchError(
+            f"algorithm '{name}' is for family {', '.join(elsewhere)}, not {family}; "
+            f"`pgbench compat {name}` lists its environments"
+        )
+    raise unknown("algorithm", name, sorted({s.name for s in specs}), "see `pgbench list algos`")
+
+
+def missing_capabilities(algo: AlgoSpec, env: EnvSpec) -> list[str]:
+    """What `algo` requires and `env` lacks, sorted; empty when the two fit."""
+    return sorted(algo.requires - env.capabilities)
+
+
+def resolve(spec: EnvSpec | AlgoSpec) -> Any:
+    """Import what a spec's entry point names.
+
+    Raises: PgbenchError naming the pip extra if a package is missing.
+    """
+    return load(spec.entry_point, spec.extra)
+
+
+def load(point: str | Callable[..., Any], extra: str | None = None) -> Any:
+    """Import `"package.module:Name"`; anything else is returned as it is.
+
+    Raises: PgbenchError naming the pip extra if a package is missing.
+    """
+    if not isinstance(point, str):
+        return point
+    module, _, attribute = point.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except ImportError as error:
+        if extra:
+            raise PgbenchError(
+                f"{error.name or error} is not installed; run: {install(extra)}"
+            ) from error
+        raise

@@ -1,0 +1,167 @@
+"""What every algorithm is: a frozen config, `act`, `update`, and a state that can be saved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar, cast
+
+import torch
+from gymnasium.spaces import Box, Space
+from torch import Tensor
+
+from pgbench.errors import PgbenchError
+from pgbench.learning.policy import Policy
+from pgbench.settings.config import check
+
+CPU = torch.device("cpu")
+Fn = TypeVar("Fn", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What the runner hands to an algorithm besides its config.
+
+    `budget` is the whole run's, in the unit of the loop (schedules need it); `seed` is already a
+    derived stream; `compile` asks for compiled updates.
+    """
+
+    observation_space: Space[Any]
+    action_space: Space[Any]
+    budget: int
+    seed: int = 0
+    device: torch.device = CPU
+    compile: bool = False
+    env: Any = None  # the vector environment, for its capabilities alone: the loop steps it
+
+    @property
+    def box_dims(self) -> tuple[int, int]:
+        """(observation size d, action size a) of two flat boxes.
+
+        Raises: PgbenchError if either space is something else.
+        """
+        for what, space in (("observation", self.observation_space), ("action", self.action_space)):
+            if not isinstance(space, Box) or len(space.shape) != 1:
+                raise PgbenchError(f"this algorithm needs a flat Box as {what} space, not {space}")
+        return self.observation_space.shape[0], self.action_space.shape[0]  # type: ignore[index]
+
+
+class Algorithm:
+    """Base of the reference implementations; no algorithm inherits from another.
+
+    `state` holds every tensor that learning changes, by name; together with the generator `rng`
+    it is all that `state_dict` saves. Updates change these tensors in place, so compiled code keeps
+    their addresses.
+    """
+
+    Config: ClassVar[type]
+    # What `act` returns: "clip" actions in the box's own units (the environment gets them clipped),
+    # or "scale" actions in [-1, 1] (the environment gets them mapped onto its box), or "free"
+    # actions in those units (the environment gets them as they are).
+    action_range: ClassVar[str] = "clip"
+    explores: ClassVar[bool] = True  # whether `act` draws noise in training
+    # Counters in `state` that stay on the host, because they decide what an update does. All else
+    # that an update reads is on one device, which it never waits for.
+    on_host: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(self, config: Any, setup: Setup) -> None:
+        check(config)
+        self.config = config
+        self.setup = setup
+        self.device = setup.device
+        self.state: dict[str, Tensor] = {}
+        self.rng = torch.Generator(self.device).manual_seed(setup.seed)
+
+    @property
+    def trained(self) -> list[str]:
+        """Names of the parameter vectors in `state`: those with Adam's moments beside them."""
+        return [name for name in self.state if f"{name}.m" in self.state]
+
+    def act(self, obs: Tensor, explore: bool = True) -> Tensor:
+        """Actions for observations (n, d); `explore=False` gives the mode.
+
+        A finite float tensor of exactly (n, a): NaN or infinity ends the run as diverged, another
+        shape or type is refused (pgbench/worlds/checks.py, docs/contract.md).
+        """
+        raise NotImplementedError
+
+    def update(self, batch: Any) -> dict[str, Tensor]:
+        """Learn from one batch of the loop; returns scalars for the log, by name.
+
+        Tensors of one element, Python or numpy numbers; one that is not finite ends the run as
+        diverged. `step`, `kind`, `train_return` and the loop's own names are refused.
+        """
+        raise NotImplementedError
+
+    def policy(self, moments: Any = None) -> Any:
+        """What the world uses: raw observations in, actions for the environment out."""
+        return Policy(self, self.setup.action_space, moments)
+
+    def policy_state(self) -> dict[str, Any]:
+        """What `act` needs of the state, for `load_state_dict`."""
+        return self.state_dict()
+
+    def provenance(self) -> dict[str, Any]:
+        """What learning started from, besides the seed, for the record."""
+        return {}
+
+    def noise(self, *shape: int) -> Tensor:
+        """Standard normal draws from the algorithm's own generator."""
+        return torch.randn(shape, generator=self.rng, device=self.device)
+
+    def compiled(self, fn: Fn, grad: bool = False) -> Fn:
+        """`fn` under no_grad (unless `grad`), compiled if the run asks for it.
+
+        `fn` is a pure function of its tensor arguments (it may change them in place), of static
+        shapes, without host synchronisation.
+        """
+        without_grad = fn if grad else torch.no_grad()(fn)
+        if not self.setup.compile:
+            return without_grad
+        # Every algorithm's wrapper has the same code: without isolation the ninth one in a process
+        # would exceed the compiler's limit of variants for one function.
+        compiler: Any = torch.compile  # its stub lacks the last argument
+        compiled = compiler(without_grad, fullgraph=True, dynamic=False, isolate_recompiles=True)
+        return cast(Fn, compiled)
+
+    def state_dict(self) -> dict[str, Any]:
+        """A copy of everything that the next `act` or `update` depends on."""
+        return {
+            "state": {name: value.detach().cpu().clone() for name, value in self.state.items()},
+            "rng": self.rng.get_state(),
+        }
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned.
+
+        Raises: PgbenchError if the names or shapes are not this algorithm's.
+        """
+        shapes = {name: tuple(value.shape) for name, value in self.state.items()}
+        given = {name: tuple(value.shape) for name, value in saved["state"].items()}
+        if shapes != given:
+            wrong = sorted(set(shapes.items()) ^ set(given.items()))
+            raise PgbenchError(f"the saved state does not fit {type(self).__name__}: {wrong[:4]}")
+        for name, value in saved["state"].items():
+            self.state[name].copy_(value)
+        self.rng.set_state(saved["rng"])
+
+
+def same_origin(algorithm: Algorithm, began: Mapping[str, Any], folder: Path) -> None:
+    """Refuse to go on with a run whose learning started from something else.
+
+    `began` is the part `algorithm` of the run's record.
+
+    Raises: PgbenchError naming what differs.
+    """
+    for name, value in algorithm.provenance().items():
+        if name in began and _content(began[name]) != _content(value):
+            raise PgbenchError(
+                f"the {name} is not the one that {folder} began with (its files have changed "
+                "since); restore it, or start over with --fresh"
+            )
+
+
+def _content(value: Any) -> Any:
+    """What something is, whatever it is called: a directory may be named from elsewhere."""
+    return {k: v for k, v in value.items() if k != "name"} if isinstance(value, dict) else value

@@ -1,0 +1,4 @@
+"""Pure tensor functions shared by three algorithms or more; they import torch alone.
+
+Start with `returns` (control) or `groups` (texts).
+"""

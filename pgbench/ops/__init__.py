@@ -1,1 +1,0 @@
-"""Pure tensor functions shared by three algorithms or more."""

@@ -1,0 +1,95 @@
+"""The run record: one JSON object a run, complete enough to trust, its id covering it all."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from pgbench.errors import PgbenchError
+from pgbench.settings.config import digest
+from pgbench.support.files import only_process, read_json
+
+SCHEMA = 2
+STATUSES = ("running", "finished", "failed", "interrupted")
+FAILURES = ("diverged", "crashed", "out of memory", "killed", "timeout")
+PLAIN = "subprocess"  # environment.sandbox of programs that ran with the user's rights
+NO_SANDBOX = "no sandbox: the programs that were judged ran with the rights of the user"
+NOT_IN_ID = ("id", "stamps", "prev")
+
+
+def record_id(record: dict[str, Any]) -> str:
+    """SHA-256 of the canonical record without its id, its stamps and its place in a chain."""
+    return digest({key: value for key, value in record.items() if key not in NOT_IN_ID})
+
+
+def check(record: Any, where: str) -> dict[str, Any]:
+    """`record` if it is one of ours, unchanged since it was written; `where` names it in errors.
+
+    Raises: PgbenchError for a newer schema, a missing field, an id that does not match.
+    """
+    if not isinstance(record, dict) or "schema" not in record:
+        raise PgbenchError(f"{where} is no run record (it has no schema field)")
+    if record["schema"] != SCHEMA:
+        older = isinstance(record["schema"], int) and record["schema"] < SCHEMA
+        advice = "run it again" if older else "upgrade pgbench: pip install -U pgbench"
+        raise PgbenchError(
+            f"{where} has record schema {record['schema']}, this pgbench reads {SCHEMA}; {advice}"
+        )
+    for name in ("id", "status", "algorithm", "environment", "protocol", "result", "cost"):
+        if name not in record:
+            raise PgbenchError(f"{where} lacks the field '{name}'; it is not whole")
+    if record["status"] not in STATUSES:
+        raise PgbenchError(f"{where} has the unknown status '{record['status']}'")
+    if record["id"] != record_id(record):
+        raise PgbenchError(f"{where} was changed after it was written: its id does not match")
+    return record
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """The record of a run folder.
+
+    Raises: PgbenchError if the folder is no run, half-written, or of another schema.
+    """
+    if not folder.is_dir():
+        raise PgbenchError(f"there is no run folder {folder}")
+    path = folder / "run.json"
+    if path.exists():
+        try:
+            return check(read_json(path), str(path))
+        except PgbenchError as error:
+            raise PgbenchError(
+                f"{error}; to run it anew, move {folder} away or give --fresh"
+            ) from None
+    runs = sorted(below.parent for below in folder.rglob("run.json"))
+    if runs:
+        raise PgbenchError(
+            f"{folder} has no run.json: it is no run but a folder of {len(runs)}; name one of "
+            f"them, such as {runs[-1]}"
+        )
+    raise PgbenchError(
+        f"{folder} has no run.json: it is no run, or its first write was cut off; give its "
+        "`pgbench run` command with --fresh, which keeps what is there"
+    )
+
+
+def read_runs(folder: Path) -> tuple[list[tuple[Path, dict[str, Any]]], list[str]]:
+    """Every run below `folder`, sorted by path; and a line for each whose record is damaged.
+
+    Whatever lists runs reads them here: one damaged record hides no other.
+    """
+    found, damaged = [], []
+    for path in sorted(folder.rglob("run.json")):
+        try:
+            found.append((path.parent, read_run(path.parent)))
+        except PgbenchError as error:
+            damaged.append(str(error))
+    return found, damaged
+
+
+def tidy(folder: Path) -> None:
+    """Remove the checkpoint of a finished run, which a kill after its last record left behind."""
+    left = folder / "checkpoint"
+    if left.exists():
+        with only_process(folder):
+            shutil.rmtree(left, ignore_errors=True)

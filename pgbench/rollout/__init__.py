@@ -1,1 +1,0 @@
-"""Engines that produce experience: native-threaded MuJoCo batches."""

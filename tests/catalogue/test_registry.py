@@ -1,0 +1,165 @@
+"""Names, plug-ins and capabilities: every mistake ends in one line that says what to do."""
+
+import subprocess
+import sys
+
+import pytest
+
+from pgbench.catalogue import registry
+from pgbench.catalogue.registry import (
+    ALGOS,
+    ENVS,
+    Metric,
+    find_algo,
+    find_env,
+    missing_capabilities,
+    register_algo,
+    register_env,
+    resolve,
+)
+from pgbench.errors import PgbenchError
+
+ALGO = 'pgbench.register_algo("{name}", object, family="control", loop="onpolicy", summary="s")\n'
+
+
+@pytest.fixture(autouse=True)
+def catalogues(monkeypatch):
+    """Registrations of a test end with it."""
+    for catalogue in (ALGOS, ENVS):
+        catalogue.all()
+        monkeypatch.setattr(catalogue, "specs", dict(catalogue.specs))
+
+
+@pytest.fixture
+def plugin(tmp_path):
+    def write(text, name="plug.py"):
+        (tmp_path / name).write_text("import pgbench\n" + text)
+        return str(tmp_path / name)
+
+    return write
+
+
+def refused(pattern, function, *arguments):
+    with pytest.raises(PgbenchError, match=pattern) as caught:
+        function(*arguments)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def algo(name, family="control", **more):
+    return register_algo(name, "x:Y", family=family, loop="onpolicy", summary="", **more)
+
+
+def env(name, **more):
+    return register_env(
+        name, "x:Y", family="control", summary="", underlying="", metrics=[Metric("return")],
+        budgets={"small": 10}, **more,
+    )  # fmt: skip
+
+
+def test_every_builtin_resolves():
+    for spec in [*ALGOS.all(), *ENVS.all()]:
+        assert callable(resolve(spec)), spec.name
+
+
+def test_duplicate_names_both_origins():
+    first, _ = algo("twice"), env("twice")
+    text = refused("algorithm 'twice.*registered twice", algo, "twice")
+    assert first.origin in text
+    assert text.count(__file__) == 2
+    refused("environment 'twice' is registered twice", env, "twice")
+
+
+def test_one_name_in_two_families():
+    algo("both")
+    other = algo("both", "morl")
+    assert find_algo("both", "morl") is other
+    refused("several families", find_algo, "both")
+    refused("for family control, morl, not text", find_algo, "both", "text")
+
+
+def test_unknown_names_get_the_nearest():
+    algo("quaver")
+    assert "did you mean quaver" in refused("unknown algorithm", find_algo, "quavr")
+    assert "pgbench list envs" in refused("unknown environment", find_env, "zzzzzz")
+
+
+def test_environment_with_and_without_its_version():
+    spec = env("versioned", version=3)
+    assert find_env("versioned") is spec is find_env("versioned-v3")
+    refused("unknown environment", find_env, "versioned-v2")
+
+
+def test_capabilities_that_are_missing():
+    needs = algo("needs", requires={"A", "B", "C"})
+    assert missing_capabilities(needs, env("has", capabilities={"B"})) == ["A", "C"]
+    assert missing_capabilities(needs, env("all", capabilities={"A", "B", "C", "D"})) == []
+
+
+def test_missing_extra_names_the_command():
+    refused(r"pip install .*\[big\]", resolve, algo("heavy", extra="big"))
+    with pytest.raises(ImportError):
+        resolve(algo("light"))
+
+
+def test_plugin_file(plugin):
+    path = plugin(ALGO.format(name="mine"))
+    spec = find_algo(path)
+    assert (spec.name, spec.entry_point, spec.origin) == ("mine", object, f"{path}:2")
+    assert find_algo(path) is spec  # a second look does not register it again
+
+
+@pytest.mark.parametrize(
+    ("text", "pattern"),
+    [
+        ("x = 1\n", "registers 0 algorithms; it must call pgbench.register_algo"),
+        (ALGO.format(name="a") + ALGO.format(name="b"), "registers 2 algorithms"),
+        ("x = 1\nx = 1 / 0\n", r"does not import: ZeroDivisionError.*\(line 3\)"),
+        ("x = (\n", r"does not import: SyntaxError.*\(line 2\)"),
+        ("import nonexistent_package\n", "does not import: ModuleNotFoundError"),
+        ("import sys\nsys.exit(3)\n", "does not import: SystemExit"),
+    ],
+)
+def test_broken_plugin_files(plugin, text, pattern):
+    refused(pattern, find_algo, plugin(text))
+
+
+def test_plugin_of_a_taken_name(plugin):
+    algo("taken")
+    text = refused("registered twice", find_algo, plugin(ALGO.format(name="taken")))
+    assert "plug.py:2" in text
+
+
+def test_missing_plugin_file():
+    refused("there is no plug-in file", find_algo, "nowhere/mine.py")
+
+
+def test_installed_plugins(plugin, tmp_path, monkeypatch):
+    """The entry-point group of another package, good and broken."""
+    info = tmp_path / "other-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: other\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[pgbench.plugins]\nother = other_plug\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(registry, "_loaded_plugins", set())
+    plugin("1 / 0\n", "other_plug.py")
+    refused("plug-in 'other'.*ZeroDivisionError.*uninstall", ALGOS.all)
+    plugin(
+        ALGO.format(name="foreign") + "# longer, so that no stale bytecode is used\n",
+        "other_plug.py",
+    )
+    monkeypatch.setattr(registry, "_loaded_plugins", set())
+    assert find_algo("foreign").name == "foreign"
+    ALGOS.all()  # not loaded a second time
+
+
+def test_listing_imports_nothing_heavy():
+    code = (
+        "import sys; sys.argv[1:] = ['list', 'algos']\n"
+        "from pgbench.__main__ import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print({'torch', 'numpy', 'scipy', 'gymnasium', 'mujoco'} & set(sys.modules))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "set()", done.stdout + done.stderr

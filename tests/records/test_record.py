@@ -1,0 +1,61 @@
+"""A record is ours, whole and unchanged, or it is refused with its place."""
+
+import json
+
+import pytest
+
+from pgbench.errors import PgbenchError
+from pgbench.records.record import SCHEMA, check, read_run, record_id
+
+
+def refused(record, pattern):
+    with pytest.raises(PgbenchError, match=f"^here.*{pattern}"):
+        check(record, "here")
+
+
+def test_round_trip(make_record):
+    record = make_record()
+    assert check(json.loads(json.dumps(record)), "here") == record
+
+
+def test_stamps_and_place_are_not_in_the_id(make_record):
+    record = make_record()
+    assert record_id({**record, "prev": "x", "stamps": [1]}) == record["id"]
+
+
+@pytest.mark.parametrize(
+    "path", ["result.score", "cost.wall_s", "protocol.seed", "environment.id", "created"]
+)
+def test_any_edit_is_seen(make_record, path):
+    record = make_record()
+    edited = make_record(changes={path: 12345})
+    refused({**edited, "id": record["id"]}, "was changed after it was written")
+
+
+def test_schemas(make_record):
+    refused({**make_record(), "schema": SCHEMA + 1}, "upgrade pgbench")
+    refused({**make_record(), "schema": SCHEMA - 1}, "run it again")
+    refused({**make_record(), "schema": "x"}, "upgrade pgbench")
+    refused([], "no run record")
+    refused({}, "no schema")
+
+
+def test_missing_fields_and_odd_status(make_record):
+    for name in ("id", "status", "algorithm", "environment", "protocol", "result", "cost"):
+        record = make_record()
+        del record[name]
+        refused(record, f"lacks the field '{name}'")
+    refused(make_record(status="great"), "unknown status 'great'")
+
+
+def test_run_folders(tmp_path, make_record, write_run):
+    write_run(make_record(), name="good")
+    assert read_run(tmp_path / "runs/good") == make_record()
+    (tmp_path / "runs/empty").mkdir()
+    for name, pattern in (("none", "there is no run folder"), ("empty", "has no run.json")):
+        with pytest.raises(PgbenchError, match=pattern):
+            read_run(tmp_path / "runs" / name)
+    file = tmp_path / "runs/good/run.json"
+    file.write_text(file.read_text()[:-40])
+    with pytest.raises(PgbenchError, match="not valid JSON"):
+        read_run(tmp_path / "runs/good")

@@ -14,6 +14,7 @@ Examples:
   pgbench run --algo mdpo --env hopper --seeds 3 --budget 500k
   pgbench run --algo ppo --env walker2d --set lr=1e-4 --set clip=0.1
   pgbench run --algo sac --env pendulum --config sac.toml --device cuda
+  pgbench run --algo ppo --env hopper --log tensorboard,wandb
   pgbench run --algo ./mine.py --env hopper        (pgbench new algo mine)
 
 The same command again continues an interrupted run to the same numbers.
@@ -44,6 +45,9 @@ Env = Annotated[
     str, typer.Option("--env", "-e", help="A name from `pgbench list envs`, or a .py file.")
 ]
 Runs = Annotated[Path, typer.Option("--runs", help="Folder of the run folders.")]
+Log = Annotated[
+    str, typer.Option("--log", help="Metrics also to tensorboard, wandb, mlflow, trackio; or none.")
+]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -89,6 +93,7 @@ def run(
             help="Seconds between checkpoints (default: 10 or more, 2% of the time).", min=0
         ),
     ] = None,
+    log: Log = "tensorboard",
     runs: Runs = Path("runs"),
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Start over; an old run is kept as <name>.oldN.")
@@ -101,8 +106,10 @@ def run(
     from pgbench.runs.plan import make_plan, shortfall
     from pgbench.runs.progress import Progress
     from pgbench.runs.runner import Interrupted, Run
+    from pgbench.runs.trackers import parse_log
     from pgbench.settings.config import parse_settings, read_toml, read_tuning
 
+    trackers = parse_log(log)
     if seeds is not None and seed:
         raise PgbenchError("give --seed for one run or --seeds for several, not both")
     settings: dict[str, Any] = read_toml(config) if config else {}
@@ -122,7 +129,7 @@ def run(
         typer.echo(f"note: {words}", err=True)
     done = []
     for plan in plans:
-        work = Run(plan, runs, Progress(quiet or as_json), save_every)
+        work = Run(plan, runs, Progress(quiet or as_json), save_every, trackers)
         try:
             record = work.go(fresh)
         except Interrupted:

@@ -65,7 +65,7 @@ def place(folder: Path, name: str) -> Path:
 
 def behind(folder: Path, name: str, record: dict[str, Any]) -> bool:
     """Whether tracker `name` has not had all of the ended run in `folder`."""
-    return state(place(folder, name))["ended"] != record["id"]
+    return bool(state(place(folder, name))["ended"] != record["id"])
 
 
 def follow(name: str, folder: Path, ended: threading.Event, tell: Callable[[str], None]) -> None:

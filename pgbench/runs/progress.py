@@ -21,6 +21,7 @@ class Progress:
         self.quiet = quiet
         self.bar: Any = None
         self.ticker: Ticker | None = None
+        self.warned = False
 
     def start(self, plan: Plan, done: int, total: int, resumed: bool) -> None:
         """Begin the run at `done` of `total` steps (in the environment's unit)."""
@@ -31,7 +32,6 @@ class Progress:
         self.total, self.compiling = total, plan.compile
         self.steps, self.score = done, "-"
         self.first, self.began = done, time.monotonic()
-        self.warned = False
         console = Console(stderr=True, force_jupyter=False)
         self.ticker = Ticker(self.line)
         unit = "" if plan.env.budget_unit == "environment steps" else f" ({plan.env.budget_unit})"
@@ -85,17 +85,16 @@ class Progress:
         `train_return` is the mean of recent training episodes, `metrics` what the last phase
         logged: nothing until the first update.
         """
+        if metrics and not self.warned and float(metrics.get("cut_off", 0.0)) == 1.0:
+            self.warned = True
+            self.warn(
+                "the limit cut off every response of this step; give them more room with "
+                "--set max_tokens=..."
+            )
         if self.ticker is None:
             return
-        if metrics:
-            if self.compiling:  # which says nothing of how long the rest takes
-                self.compiling, self.first, self.began = False, steps, time.monotonic()
-            if not self.warned and float(metrics.get("cut_off", 0.0)) == 1.0:
-                self.warned = True
-                self.warn(
-                    "the limit cut off every response of this step; give them more room with "
-                    "--set max_tokens=..."
-                )
+        if metrics and self.compiling:  # which says nothing of how long the rest takes
+            self.compiling, self.first, self.began = False, steps, time.monotonic()
         self.steps, self.score = steps, number(train_return)
         if self.bar:
             speed = self.bar.tasks[0].speed

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -130,6 +132,16 @@ def _plain(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
+def last_metrics(folder: Path) -> dict[str, Any]:
+    """What the run in `folder` logged of its last update; empty where there is nothing to read."""
+    with contextlib.suppress(OSError, ValueError), open(folder / "events.jsonl", "rb") as file:
+        file.seek(max(0, file.seek(0, 2) - 20_000))
+        for line in reversed(file.read().splitlines()):
+            if line.startswith(b'{"kind": "train"'):
+                return dict(json.loads(line))
+    return {}
+
+
 def run_page(folder: Path, record: dict[str, Any]) -> str:
     """Everything a reader wants to know of one run."""
     algo, env, cost = record["algorithm"], record["environment"], record["cost"]
@@ -145,6 +157,10 @@ def run_page(folder: Path, record: dict[str, Any]) -> str:
         lines.append(
             f"  score       {env['metric']['name']} {number(result['score'])}, 95% interval "
             f"[{number(low)}, {number(high)}] over {len(result['final'])} episodes"
+        )
+    if last_metrics(folder).get("cut_off") == 1.0:
+        lines.append(
+            "  cut off     every response of the last step, by the limit: --set max_tokens=..."
         )
     if result["curve"]:
         points = result["curve"]

@@ -284,7 +284,7 @@ class Trackio:
         import trackio
 
         self.run = about.run or f"{about.name} {about.key}"
-        self.made = trackio.init(
+        self.made: Any = trackio.init(
             project=os.environ.get("TRACKIO_PROJECT", PROJECT),
             name=self.run,
             group=f"{about.config['algorithm']} {about.config['environment']}",

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pgbench.runs.follow import FAILED, behind
+from pgbench.runs.progress import Progress
 from pgbench.runs.trackers import DEFAULT, Row, TensorBoard, error_line, read_rows
 from pgbench.support.files import cannot_write
 
@@ -23,7 +24,7 @@ SOON_S = 2.0  # before the wait is explained
 class Log:
     """`events.jsonl` of a run, cut back to a checkpoint when it resumes, and its trackers.
 
-    A tracker never ends or changes a run: whatever it fails with is one line to `warn`.
+    A tracker never ends or changes a run: whatever it fails with is one line of warning.
     """
 
     def __init__(
@@ -32,9 +33,9 @@ class Log:
         steps: int,
         offset: int,
         trackers: Sequence[str] = (DEFAULT,),
-        warn: Callable[[str], None] = lambda text: None,
+        progress: Progress | None = None,
     ) -> None:
-        self.path, self.warn = folder / "events.jsonl", warn
+        self.path, self.progress = folder / "events.jsonl", progress or Progress(quiet=True)
         try:
             # Unbuffered: a bench reads it as it grows.
             self.file = open(self.path, "ab", buffering=0)  # noqa: SIM115
@@ -45,7 +46,8 @@ class Log:
         self.board: TensorBoard | None = None
         if DEFAULT in trackers:
             self._board(lambda: self._open_board(folder, steps))
-        self.beside = Followers(folder, [name for name in trackers if name != DEFAULT], warn)
+        others = [name for name in trackers if name != DEFAULT]
+        self.beside = Followers(folder, others, self.progress)
 
     def _open_board(self, folder: Path, steps: int) -> None:
         """Take back what will be logged again, and what has the same step and will not."""
@@ -59,7 +61,7 @@ class Log:
             do()
         except Exception as error:
             self.board = None
-            self.warn(f"{DEFAULT}: {error_line(error)}; the run goes on without it")
+            self.progress.warn(f"{DEFAULT}: {error_line(error)}; the run goes on without it")
 
     def write(self, kind: str, step: int, metrics: dict[str, float]) -> None:
         """Log scalars at an environment step."""
@@ -93,19 +95,19 @@ class Log:
 
 
 def catch_up(
-    folder: Path, record: dict[str, Any], trackers: Sequence[str], warn: Callable[[str], None]
+    folder: Path, record: dict[str, Any], trackers: Sequence[str], progress: Progress
 ) -> None:
     """Hand an ended run to those of the trackers that have not had all of it."""
     names = [name for name in trackers if name != DEFAULT and behind(folder, name, record)]
     if names and (folder / "events.jsonl").exists():
-        Followers(folder, names, warn).end()
+        Followers(folder, names, progress).end()
 
 
 class Followers:
     """The processes in which a run's trackers live (`follow.py`)."""
 
-    def __init__(self, folder: Path, names: Sequence[str], warn: Callable[[str], None]) -> None:
-        self.folder, self.warn = folder, warn
+    def __init__(self, folder: Path, names: Sequence[str], progress: Progress) -> None:
+        self.folder, self.progress = folder, progress
         self.why: dict[str, str] = {}  # it failed
         self.living: dict[str, subprocess.Popen[bytes]] = {}
         for name in names:
@@ -127,7 +129,7 @@ class Followers:
         return process
 
     def _gone(self, name: str, why: str) -> None:
-        self.warn(
+        self.progress.warn(
             f"{name}: {why}; the run goes on without it, and the same command sends the rest "
             "another time"
         )
@@ -142,7 +144,7 @@ class Followers:
                 if line.startswith(FAILED):
                     self.why[name] = line.removeprefix(FAILED)
                 else:
-                    self.warn(f"{name}: {line}")
+                    self.progress.note(f"{name}: {line}")
             if code is not None:
                 del self.living[name]
             if code:
@@ -160,9 +162,11 @@ class Followers:
             self.look()
             if self.living and not said and time.monotonic() - began > SOON_S:
                 said = True
-                self.warn(f"{', '.join(self.living)}: taking the last of the run, a moment")
+                self.progress.note(
+                    f"{', '.join(self.living)}: taking the last of the run, a moment"
+                )
         for name in self.living:
-            self.warn(
+            self.progress.warn(
                 f"{name}: not done after {WAIT_S:.0f} s, it goes on in the background; see "
                 f"{self.folder}/trackers/{name}.log"
             )

@@ -113,7 +113,7 @@ class Run:
             if record["status"] == "finished":
                 self._same_environment()
                 tidy(self.folder)
-                catch_up(self.folder, record, self.trackers, self.progress.warn)
+                catch_up(self.folder, record, self.trackers, self.progress)
                 return record
             self._same_execution(record)
             self.before = record
@@ -166,7 +166,7 @@ class Run:
         self.began, self.cpu_began = time.monotonic(), time.process_time()
         self.saved_at, self.save_cost = self.began, 0.0
         self._write("running")  # first of all: without it a killed run's folder is not trusted
-        self.log = Log(self.folder, self.loop.steps, offset, self.trackers, self.progress.warn)
+        self.log = Log(self.folder, self.loop.steps, offset, self.trackers, self.progress)
         self.progress.start(self.plan, self.loop.steps, self.loop.budget, offset > 0)
         try:
             if self.due:

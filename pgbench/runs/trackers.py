@@ -192,7 +192,8 @@ class Wandb:
             self.made = begin("offline")
             self.note = f"{' '.join(str(error).split())[:80].rstrip('.')}; "
         if self.made.settings.mode == "offline":
-            self.note += f"kept offline, to send it: wandb sync {self.made.settings.sync_dir}"
+            made = f"{about.folder}/wandb/offline-run-*-{self.run}"
+            self.note += f"kept offline; to send it: wandb sync {made}"
         self.made.define_metric("*", step_metric="steps")
 
     def log(self, rows: Sequence[Row]) -> None:

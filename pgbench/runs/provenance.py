@@ -38,7 +38,7 @@ def lock() -> str:
 
 def git() -> dict[str, Any]:
     """Commit of this package's checkout and whether it has local changes; None where not in git."""
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
 
     def ask(*words: str) -> str | None:
         try:

@@ -18,7 +18,7 @@ from pgbench.catalogue.registry import (
     missing_capabilities,
     resolve,
 )
-from pgbench.settings.config import condition
+from pgbench.settings.config import conditions
 from pgbench.settings.keywords import keywords
 from pgbench.support.text import fitted, table, width
 
@@ -79,8 +79,8 @@ def _settings(config: type) -> str:
             kind, doc = "text", f"{doc}: {', '.join(choices)}"
         if bounds := field.metadata.get("bounds"):
             doc = f"{doc}; {bounds}"
-        for switch, wanted in field.metadata.get("only", {}).items():
-            doc = f"{doc}; for {condition(switch, wanted)}"
+        if when := conditions(field):
+            doc = f"{doc}; for {when}"
         rows.append(
             (
                 field.name,

@@ -306,6 +306,31 @@ def _misfit(algo: AlgoSpec, env: EnvSpec) -> str:
     return "; ".join(reasons)
 
 
+def _suite(name: str) -> str:
+    """What to do with a suite's name; empty if `name` is none.
+
+    Suites are files of a checkout: they are looked for here and where this pgbench was cloned.
+    """
+    from pgbench.errors import ROOT
+    from pgbench.records.suite import NAME
+
+    for home in (Path(), ROOT):
+        path = home / "leaderboards/suites" / f"{name}.toml"
+        if name == path.stem and path.is_file():
+            root = "" if home == Path() else f" --root {path.parents[1]}"
+            return (
+                f"{name} is a suite: `pgbench bench {name}{root} --dry-run` lists its runs, "
+                f"`pgbench board {name}{root}` its results, {path} says what it is"
+            )
+    if not NAME.fullmatch(name):
+        return ""
+    places = " nor in ".join(dict.fromkeys(str(h / "leaderboards") for h in (Path(), ROOT)))
+    return (
+        f"{name} would be a suite, by its name, but there is none of it in {places}; "
+        "`pgbench list suites --root FOLDER` lists those of a folder"
+    )
+
+
 def _named(name: str) -> tuple[list[AlgoSpec], list[EnvSpec]]:
     """Every algorithm and environment of that name, or what a plug-in file registers.
 
@@ -327,11 +352,8 @@ def _named(name: str) -> tuple[list[AlgoSpec], list[EnvSpec]]:
     found = [s for s in algos if s.name == name], [s for s in envs if name in (s.id, s.name)]
     if not any(found):
         known = sorted({s.name for s in algos} | {s.id for s in envs})
-        if Path("leaderboards/suites", f"{name}.toml").is_file():
-            raise PgbenchError(
-                f"{name} is a suite: `pgbench bench {name} --dry-run` lists its runs, `pgbench "
-                f"board {name}` its results, leaderboards/suites/{name}.toml says what it is"
-            )
+        if words := _suite(name):
+            raise PgbenchError(words)
         if name.partition(":")[0] in MODELS:
             raise PgbenchError(
                 f"{name} is a language model: take it with --model {name}; docs/models.md has more"

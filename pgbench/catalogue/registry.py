@@ -83,7 +83,8 @@ class AlgoSpec:
     """One algorithm of the catalogue for one family of environments.
 
     `loop` names the data flow that drives it, `requires` the capabilities that it needs from an
-    environment, `budget` the default of `--budget` (a name such as `small`, or a number).
+    environment (one of several where they stand as "ContinuousActions|DiscreteActions"), `budget`
+    the default of `--budget` (a name such as `small`, or a number).
     """
 
     name: str
@@ -284,8 +285,14 @@ def find_algo(name: str, family: str | None = None) -> AlgoSpec:
 
 
 def missing_capabilities(algo: AlgoSpec, env: EnvSpec) -> list[str]:
-    """What `algo` requires and `env` lacks, sorted; empty when the two fit."""
-    return sorted(algo.requires - env.capabilities)
+    """What `algo` requires and `env` lacks, in words; empty when the two fit."""
+    lacks = (need for need in algo.requires if env.capabilities.isdisjoint(need.split("|")))
+    return in_words(lacks)
+
+
+def in_words(capabilities: Iterable[str]) -> list[str]:
+    """Capabilities sorted, alternatives as "this or that"."""
+    return sorted(name.replace("|", " or ") for name in capabilities)
 
 
 def resolve(spec: EnvSpec | AlgoSpec) -> Any:

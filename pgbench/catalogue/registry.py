@@ -79,7 +79,7 @@ class EnvSpec:
 
     @property
     def folder(self) -> str:
-        """The id as a name of files: `gym+CartPole` of `gym:CartPole`, as Windows takes no colon."""
+        """The id as a name of files: `gym+CartPole` of `gym:CartPole`; Windows takes no colon."""
         return named("environment", self.id.replace(":", "+").replace("/", "+"))
 
 

@@ -6,7 +6,7 @@
 | observation: Box of another shape | its numbers in C order; pictures (uint8) are refused |
 | observation: Discrete(n) | one of n as a one-hot vector, float32 |
 | action: Box of floats | a vector, given to the environment in its own shape |
-| action: Discrete(n, start) | 0 to n - 1, given to the environment from `start` on |
+| action: Discrete | the same |
 
 Every other space is refused by name.
 """
@@ -66,16 +66,13 @@ def flat_observation(space: spaces.Space[Any], name: str) -> tuple[spaces.Box, O
     return box, lambda value: np.asarray(value).reshape(-1)
 
 
-def flat_action(
-    space: spaces.Space[Any], name: str
-) -> tuple[spaces.Box | spaces.Discrete, Act]:
+def flat_action(space: spaces.Space[Any], name: str) -> tuple[spaces.Box | spaces.Discrete, Act]:
     """The space that an algorithm acts in, and the function that turns such an action into its own.
 
     Raises: PgbenchError, starting with `name`, for another space than a Box of floats or Discrete.
     """
     if isinstance(space, spaces.Discrete):
-        start = int(space.start)
-        return spaces.Discrete(int(space.n)), lambda action: int(action) + start
+        return space, int
     if not isinstance(space, spaces.Box) or space.dtype.kind != "f":
         raise PgbenchError(
             f"{name} acts by {_what(space)}; the algorithms here act by a Box of floats or by "

@@ -33,7 +33,9 @@ from pgbench.worlds.copying import Copied
 from pgbench.worlds.flat import flat_action, flat_observation
 
 Make: TypeAlias = Callable[[], gymnasium.Env[Any, Any]]
-Given: TypeAlias = tuple[NDArray[Any], Any, bool, bool]  # observation, reward, terminated, truncated
+Given: TypeAlias = tuple[
+    NDArray[Any], Any, bool, bool
+]  # observation, reward, terminated, truncated
 
 EPISODE, LIFE = "episode", "life"  # where a tape begins: at the last reset, or at the last seed
 TRIAL = (40, 25, 15)  # steps of the episodes that `how_to_replay` plays before it starts a tape
@@ -119,6 +121,8 @@ class Lane:
     def play(self, tape: dict[str, Any]) -> NDArray[Any]:
         """Come to where `tape` was taken: the observation there."""
         self.seed, self.rng = tape["seed"], tape["rng"]
+        if self.rng is not None:
+            self._called("reset", seed=0)  # whatever waits for a first seed
         if self.rng:
             self.env.unwrapped.np_random = _generator(self.rng)
         observation = self._called("reset", seed=self.seed)[0]
@@ -150,8 +154,7 @@ class Lanes(Copied, VectorEnv[Any, Any, Any]):
     """`num_envs` environments of `make_one()`, a function that makes a `gymnasium.Env`, as one.
 
     What the spaces become is in `pgbench.worlds.flat`. Rewards are float64 (n,), or (n, k) with
-    `reward_size` k, where each step's reward is a vector. Only a time limit's wrapper truncates: its
-    limit is `spec.max_episode_steps`.
+    `reward_size` k, where each step's reward is a vector.
 
     name: what error messages call it.
     registered: what a record is to say of where it comes from.
@@ -302,18 +305,18 @@ class Lanes(Copied, VectorEnv[Any, Any, Any]):
 
     def _checked(self, actions: Any) -> NDArray[Any]:
         """`actions` as an array of its own, of the right shape and kind, none of them NaN."""
-        given = np.array(actions)
+        given, space = np.array(actions), self.single_action_space
+        discrete = isinstance(space, spaces.Discrete)
         shape = self.action_space.shape
-        discrete = isinstance(self.single_action_space, spaces.Discrete)
         if given.shape != shape or given.dtype.kind not in ("iu" if discrete else "iuf"):
             kind = "whole numbers" if discrete else "numbers"
             raise Misuse(
                 f"actions must be {kind} of shape {shape}, not {given.dtype} of {given.shape}"
             )
-        if discrete:
-            last = int(self.single_action_space.n) - 1
-            if given.min() < 0 or given.max() > last:
-                raise Misuse(f"actions must be from 0 to {last}, not {given.tolist()}")
+        if isinstance(space, spaces.Discrete):
+            first, last = int(space.start), int(space.start + space.n) - 1
+            if given.min() < first or given.max() > last:
+                raise Misuse(f"actions must be from {first} to {last}, not {given.tolist()}")
         elif np.isnan(given).any():
             raise Misuse("actions are NaN; look for the division or the overflow that made them")
         return given
@@ -335,7 +338,9 @@ def how_to_replay(make_one: Make, name: str, reward_size: int = 0) -> str:
         seen = []
         for length in TRIAL:
             actions = [space.sample() for _ in range(length)]
-            parts = [_episode(lane, actions, seed=7 if not seen else None) for lane in (first, again)]
+            parts = [
+                _episode(lane, actions, seed=7 if not seen else None) for lane in (first, again)
+            ]
             seen.append(parts[0])
             if parts[0] != parts[1]:
                 raise PgbenchError(

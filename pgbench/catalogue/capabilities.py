@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, Discrete
 
 from pgbench.catalogue.registry import EnvSpec, find_env, resolve
 from pgbench.errors import PgbenchError
@@ -50,6 +50,18 @@ class ContinuousActions(Protocol):
 
     single_observation_space: Box
     single_action_space: Box
+
+
+@runtime_checkable
+class DiscreteActions(Protocol):
+    """Observations (n, d) are vectors (a Box of one dimension), actions (n,) of a Discrete space.
+
+    An algorithm counts actions from 0; the environment gets int64 numbers from the space's
+    `start` on. All else is as for `ContinuousActions`.
+    """
+
+    single_observation_space: Box
+    single_action_space: Discrete
 
 
 @runtime_checkable
@@ -179,6 +191,7 @@ CAPABILITIES: dict[str, type] = {
     "ContinuousActions": ContinuousActions,
     "Demonstrations": Demonstrations,
     "Differentiable": Differentiable,
+    "DiscreteActions": DiscreteActions,
     "Graph": Graph,
     "Groups": Groups,
     "Hints": Hints,

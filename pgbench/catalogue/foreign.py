@@ -85,7 +85,8 @@ def _make_one(module: str, id: str, render_mode: str | None, words: dict[str, An
     if module:
         importlib.import_module(module)
     drawn = {"render_mode": render_mode} if render_mode else {}
-    return gymnasium.make(id, disable_env_checker=True, **drawn, **words)
+    with _no_notices():
+        return gymnasium.make(id, disable_env_checker=True, **drawn, **words)
 
 
 @functools.cache
@@ -232,6 +233,20 @@ def _origin(module: str, point: Callable[..., Any]) -> str:
         return f"{inspect.getsourcefile(point)}:1"
     except TypeError:
         return f"{point.__module__}:1"
+
+
+@contextlib.contextmanager
+def _no_notices() -> Iterator[None]:
+    """Without what MuJoCo prints and writes into a file for every copy of an old model."""
+    if (mujoco := sys.modules.get("mujoco")) is None:
+        yield
+        return
+    before = mujoco.get_mju_user_warning()
+    mujoco.set_mju_user_warning(lambda message: None)
+    try:
+        yield
+    finally:
+        mujoco.set_mju_user_warning(before)
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from pgbench.catalogue.registry import (
     ORDER,
     AlgoSpec,
     EnvSpec,
+    in_words,
     missing_capabilities,
     resolve,
 )
@@ -36,7 +37,7 @@ def algo_page(spec: AlgoSpec, word: str) -> str:
         "paper": spec.paper,
         "family": spec.family,
         "loop": spec.loop,
-        "requires": ", ".join(sorted(spec.requires)),
+        "requires": ", ".join(in_words(spec.requires)),
         "budget": f"{spec.budget} by default",
         "pip extra": spec.extra or "",
         "source": spec.origin if word.endswith(".py") else inspect.getsourcefile(cls) or "",

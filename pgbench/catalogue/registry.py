@@ -88,7 +88,8 @@ class AlgoSpec:
     """One algorithm of the catalogue for one family of environments.
 
     `loop` names the data flow that drives it, `requires` the capabilities that it needs from an
-    environment, `budget` the default of `--budget` (a name such as `small`, or a number).
+    environment (one of several where they stand as "ContinuousActions|DiscreteActions"), `budget`
+    the default of `--budget` (a name such as `small`, or a number).
     """
 
     name: str
@@ -305,13 +306,19 @@ def find_algo(name: str, family: str | None = None) -> AlgoSpec:
 
 
 def missing_capabilities(algo: AlgoSpec, env: EnvSpec) -> list[str]:
-    """What `algo` requires and `env` lacks, sorted; empty when the two fit.
+    """What `algo` requires and `env` lacks, in words; empty when the two fit.
 
     Every algorithm requires rewards that are numbers, but those that ask for vectors.
     """
-    numbers = {"rewards that are numbers"} if "VectorReward" in env.capabilities else set()
-    wanted = algo.requires | (set() if "VectorReward" in algo.requires else numbers)
-    return sorted(wanted - env.capabilities)
+    lacks = {need for need in algo.requires if env.capabilities.isdisjoint(need.split("|"))}
+    if "VectorReward" in env.capabilities - algo.requires:
+        lacks.add("rewards that are numbers")
+    return in_words(lacks)
+
+
+def in_words(capabilities: Iterable[str]) -> list[str]:
+    """Capabilities sorted, alternatives as "this or that"."""
+    return sorted(name.replace("|", " or ") for name in capabilities)
 
 
 def resolve(spec: EnvSpec | AlgoSpec) -> Any:

@@ -254,14 +254,14 @@ def compat(
     name: Annotated[str, typer.Argument(help="An algorithm or environment, or a .py file.")],
 ) -> None:
     """Which environments fit an algorithm, or the reverse, and why not."""
-    from pgbench.catalogue.registry import ALGOS, ENVS
+    from pgbench.catalogue.registry import ALGOS, ENVS, in_words
     from pgbench.support.text import table, width
 
     algos, envs = _named(name)
     parts = []
     for algo in algos:
         rows = _fits(algo, ENVS.all())
-        needs = ", ".join(sorted(algo.requires)) or "nothing"
+        needs = ", ".join(in_words(algo.requires)) or "nothing"
         title = f"{algo.name} (family {algo.family}) needs {needs}"
         parts.append(f"{title}\n\n{table(('environment', 'family', 'fit'), rows, width())}")
     for env in envs:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from gymnasium.spaces import Discrete
 
 from pgbench.catalogue.registry import ENVS, find_algo, find_env, missing_capabilities, resolve
 from pgbench.errors import Breach, Diverged, PgbenchError
@@ -116,6 +117,8 @@ def acts(bench: Bench) -> None:
         obs = loop.policy.see(env.reset(seed=1)[0])
         mode = algorithm.act(obs, explore=False)
         if isinstance(loop.policy, Policy):
+            if isinstance(loop.policy.space, Discrete):  # two choices may well be the same twice
+                obs = obs.repeat(64, 1)
             for explore in (False, True):
                 loop.policy.to_env(loop.policy.act(obs, explore))  # refuses what is no action
         else:

@@ -110,6 +110,16 @@ class KnownOptimum(Protocol):
 
 
 @runtime_checkable
+class VectorReward(Protocol):
+    """Every step is rewarded by a vector of `reward_size` numbers: rewards are float (n, k).
+
+    Only an algorithm that requires this fits such an environment.
+    """
+
+    reward_size: int
+
+
+@runtime_checkable
 class WeeklySales(Protocol):
     """Past sales and the season are observed; the profit of an oracle is the yardstick."""
 
@@ -188,6 +198,7 @@ CAPABILITIES: dict[str, type] = {
     "KnownOptimum": KnownOptimum,
     "Text": Text,
     "Verifier": Verifier,
+    "VectorReward": VectorReward,
     "WeeklySales": WeeklySales,
 }
 

@@ -23,6 +23,8 @@ from pgbench.settings.config import conditions
 from pgbench.settings.keywords import keywords
 from pgbench.support.text import fitted, table, width
 
+LONG = 60  # characters of a default that is shown
+
 
 def algo_page(spec: AlgoSpec, word: str) -> str:
     """Paper, equations, departures, settings, an example; `word` is what the user calls it.
@@ -101,7 +103,8 @@ def _type(hint: Any) -> str:
 
 
 def _value(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return " ".join(textwrap.shorten(text, LONG, placeholder=" ...").split())
 
 
 def env_page(spec: EnvSpec, word: str) -> str:
@@ -111,6 +114,7 @@ def env_page(spec: EnvSpec, word: str) -> str:
     """
     entry = resolve(spec)
     doc = inspect.cleandoc(entry.__doc__ or spec.summary)
+    maker = inspect.unwrap(entry)
     score = spec.metrics[0]
     facts = {
         "version": spec.name,
@@ -122,7 +126,8 @@ def env_page(spec: EnvSpec, word: str) -> str:
         "needs": f"--set {spec.needs}" if spec.needs else "",
         "budgets": f"{_budgets(spec)} {spec.budget_unit}",
         "pip extra": spec.extra or "",
-        "source": spec.origin if word.endswith(".py") else inspect.getsourcefile(entry) or "",
+        **getattr(entry, "facts", {}),
+        "source": spec.origin if word.endswith(".py") else inspect.getsourcefile(maker) or "",
     }
     parts = [_title(spec.id, spec.summary), doc, _facts(facts)]
     if spec.anchors:

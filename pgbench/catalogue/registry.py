@@ -77,6 +77,11 @@ class EnvSpec:
         """The id with its version, as records carry it: `hopper-v0`."""
         return f"{self.id}-v{self.version}"
 
+    @property
+    def folder(self) -> str:
+        """The id as a name of files: `gym+CartPole` of `gym:CartPole`; Windows takes no colon."""
+        return named("environment", self.id.replace(":", "+").replace("/", "+"))
+
 
 @dataclass(frozen=True)
 class AlgoSpec:
@@ -133,6 +138,11 @@ class Catalogue(Generic[Spec]):
 
 ENVS: Catalogue[EnvSpec] = Catalogue("environment", "pgbench.envs")
 ALGOS: Catalogue[AlgoSpec] = Catalogue("algorithm", "pgbench.baselines")
+# Names with such a prefix are found elsewhere: functions that make an `EnvSpec` of a whole name.
+SCHEMES = {
+    "gym": "pgbench.catalogue.foreign:foreign_env",
+    "mo": "pgbench.catalogue.foreign:foreign_env",
+}
 _loaded_plugins: set[str] = set()
 
 
@@ -252,14 +262,25 @@ def _line_in(error: BaseException, where: str) -> int | None:
 
 
 def find_env(name: str) -> EnvSpec:
-    """The environment of that id (`-v<version>` may follow), or the one a `.py` file defines."""
+    """The environment of that id (`-v<version>` may follow), or the one a `.py` file defines.
+
+    `gym:ID` is any that Gymnasium has registered, `mo:ID` MO-Gymnasium.
+    """
     if name.endswith(".py"):
         return load_file(name, ENVS)
+    if has_scheme(name):
+        found: EnvSpec = load(SCHEMES[name.partition(":")[0]])(name)
+        return found
     specs = ENVS.all()
     for spec in specs:
         if name in (spec.id, spec.name):
             return spec
     raise unknown("environment", name, [s.id for s in specs], "see `pgbench list envs`")
+
+
+def has_scheme(name: str) -> bool:
+    """Whether a name is one of another catalogue, such as `gym:CartPole-v1`."""
+    return ":" in name and name.partition(":")[0] in SCHEMES
 
 
 def find_algo(name: str, family: str | None = None) -> AlgoSpec:
@@ -285,8 +306,13 @@ def find_algo(name: str, family: str | None = None) -> AlgoSpec:
 
 
 def missing_capabilities(algo: AlgoSpec, env: EnvSpec) -> list[str]:
-    """What `algo` requires and `env` lacks, in words; empty when the two fit."""
-    lacks = (need for need in algo.requires if env.capabilities.isdisjoint(need.split("|")))
+    """What `algo` requires and `env` lacks, in words; empty when the two fit.
+
+    Every algorithm requires rewards that are numbers, but those that ask for vectors.
+    """
+    lacks = {need for need in algo.requires if env.capabilities.isdisjoint(need.split("|"))}
+    if "VectorReward" in env.capabilities - algo.requires:
+        lacks.add("rewards that are numbers")
     return in_words(lacks)
 
 

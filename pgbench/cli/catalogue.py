@@ -336,7 +336,7 @@ def _named(name: str) -> tuple[list[AlgoSpec], list[EnvSpec]]:
 
     Raises: PgbenchError with the nearest names if there is none.
     """
-    from pgbench.catalogue.registry import ALGOS, ENVS, find_algo, find_env
+    from pgbench.catalogue.registry import ALGOS, ENVS, find_algo, find_env, has_scheme
     from pgbench.errors import PgbenchError
     from pgbench.support.names import unknown
 
@@ -348,6 +348,8 @@ def _named(name: str) -> tuple[list[AlgoSpec], list[EnvSpec]]:
             if any(s.origin.rpartition(":")[0] == where for s in ENVS.specs.values()):
                 return [], [find_env(name)]
             raise
+    if has_scheme(name):
+        return [], [find_env(name)]
     algos, envs = ALGOS.all(), ENVS.all()
     found = [s for s in algos if s.name == name], [s for s in envs if name in (s.id, s.name)]
     if not any(found):

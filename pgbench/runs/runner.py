@@ -161,6 +161,8 @@ class Run:
         self._write("running")  # first of all: without it a killed run's folder is not trusted
         self.log = Log(self.folder, self.loop.steps, offset)
         self.progress.start(self.plan, self.loop.steps, self.loop.budget, offset > 0)
+        if note := getattr(self.env, "note", ""):
+            self.progress.note(note)
         try:
             if self.due:
                 self._evaluate_if_due()

@@ -82,7 +82,7 @@ class Tuning:
 
     def folder(self, runs: Path) -> Path:
         """`<runs>/tune/<algorithm>/<environment>/<digest>`."""
-        return runs / "tune" / self.base.algo.name / self.base.env.id / self.digest[:12]
+        return runs / "tune" / self.base.algo.name / self.base.env.folder / self.digest[:12]
 
     def sampler_seed(self, study: int) -> int:
         """What scrambles the points of a study: nobody chooses it."""

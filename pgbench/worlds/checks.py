@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import torch
 from gymnasium.spaces import Box, Discrete, Space
-from gymnasium.vector import AutoresetMode
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -33,7 +33,7 @@ class Step(NamedTuple):
     """What one step of n environments gave."""
 
     obs: Array  # (n, d) what to act on next
-    reward: Array  # (n,) float
+    reward: Array  # (n,) float; (n, k) of an environment with VectorReward
     terminated: NDArray[np.bool_]  # (n,)
     truncated: NDArray[np.bool_]  # (n,)
     done: NDArray[np.bool_]  # (n,)
@@ -51,6 +51,12 @@ def check_env(env: Any, name: str, num_envs: int, capabilities: Mapping[str, typ
         raise PgbenchError(
             f"{name} is {type(env).__name__}, which is no vector environment; its entry point "
             "returns a gymnasium.vector.VectorEnv (docs/contract.md)"
+        )
+    if isinstance(env, SyncVectorEnv | AsyncVectorEnv):
+        raise PgbenchError(
+            f"{name} is Gymnasium's {type(env).__name__}, which cannot be saved in the middle of a "
+            "run; return pgbench.worlds.lanes.Lanes(make_one, num_envs) instead, where make_one() "
+            "makes one environment (docs/environments.md)"
         )
     lacks = []
     if env.num_envs != num_envs:
@@ -181,14 +187,18 @@ def _observations(env: Any, given: Any, n: int) -> Array:
 
 
 def _vector(env: Any, what: str, given: Any, n: int) -> Array:
+    size = getattr(env, "reward_size", 0) if what == "rewards" else 0
     values = np.asarray(given)
     if values.dtype == object:
         with contextlib.suppress(TypeError, ValueError):  # said below
             values = values.astype(np.float64)
-    if values.shape != (n,) or values.dtype.kind not in NUMBERS:
+    if values.shape != ((n, size) if size else (n,)) or values.dtype.kind not in NUMBERS:
+        wanted = f"{size} numbers an environment, ({n}, {size})" if size else (
+            f"one number or bool an environment, ({n},)"
+        )  # fmt: skip
         raise Breach(
             f"{_name(env)}.step gives {what} of shape {values.shape} and type {values.dtype}, not "
-            f"one number or bool an environment, ({n},)"
+            f"{wanted}"
         )
     return values.astype(np.float64) if what == "rewards" and values.dtype.kind != "f" else values
 

@@ -23,7 +23,7 @@ from pgbench.catalogue.registry import AlgoSpec, EnvSpec
 from pgbench.errors import PgbenchError
 from pgbench.settings.config import digest
 
-HOUSE = Path(__file__).resolve().parent
+HOUSE = Path(__file__).resolve().parents[1]
 STDLIB = tuple(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib"))
 INSTALLED = ("site-packages", "dist-packages")
 PATHS = ("source", "path", "file", "folder", "dir", "data", "model")  # endings of settings' names

@@ -16,7 +16,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from pgbench.catalogue.registry import ENVS, find_algo, find_env, missing_capabilities, resolve
+from pgbench.catalogue.registry import (
+    ENVS,
+    find_algo,
+    find_env,
+    find_loop,
+    missing_capabilities,
+    resolve,
+)
 from pgbench.errors import Breach, Diverged, PgbenchError
 from pgbench.learning.policy import Policy
 from pgbench.loops.base import Phase
@@ -25,16 +32,6 @@ from pgbench.runs.evaluation import evaluate
 from pgbench.runs.plan import Plan, Protocol, make_plan
 from pgbench.runs.result import Result
 from pgbench.runs.runner import Run, build
-
-# Small enough for seconds, large enough for several phases; keys that a config lacks are left out.
-TINY = {
-    "horizon": 256, "num_envs": 2, "minibatch": 64, "start": 40, "batch": 32, "hidden": "16,16",
-    "traces": 64, "dev_traces": 8, "dev_every": 1,
-    "model": "nano:warmup=150,batch=64,layers=1,width=32,noise=0", "prompts": 6, "group": 4,
-    "max_rounds": 2,
-}  # fmt: skip
-BUDGETS = {"onpolicy": 1024, "offpolicy": 700, "hindsight": 100_000, "group": 8}
-
 
 class Killed(BaseException):
     """Stands for SIGKILL: no handler of the runner catches it."""
@@ -73,10 +70,11 @@ class Bench:
     def plan(self, seed: int = 0) -> Plan:
         """A run of a few phases."""
         spec = find_algo(self.algo, find_env(self.env).family)
+        loop = find_loop(spec.loop, spec.name)
         fields = {f.name for f in dataclasses.fields(resolve(spec).Config)}
-        settings = {key: value for key, value in TINY.items() if key in fields}
+        settings = {key: value for key, value in loop.tiny.items() if key in fields}
         return make_plan(
-            self.algo, self.env, seed=seed, budget=BUDGETS[spec.loop], settings=settings,
+            self.algo, self.env, seed=seed, budget=loop.tiny_budget, settings=settings,
             compile=False, threads=1, device="cpu",
             protocol=Protocol(episodes=2, curve_points=2, curve_episodes=1),
         )  # fmt: skip

@@ -16,7 +16,7 @@ from pgbench.catalogue.fingerprint import golden
 from pgbench.catalogue.registry import resolve
 from pgbench.errors import Breach, Diverged, PgbenchError
 from pgbench.learning.algorithm import Algorithm, Setup, same_origin
-from pgbench.loops.base import Loop, Phase
+from pgbench.loops.base import Loop, Phase, check_made
 from pgbench.records.record import read_run, tidy
 from pgbench.runs import provenance
 from pgbench.runs.evaluation import Evaluation, evaluate
@@ -57,12 +57,13 @@ def build(plan: Plan) -> tuple[Algorithm, Any, Loop]:
         env=env,
     )
     algorithm: Algorithm = resolve(plan.algo)(plan.config, setup)
-    loop = load_loop(plan.algo.loop)(
+    loop = load_loop(plan.loop)(
         algorithm,
         env,
         plan.budget,
         train_seed(plan.env.name, plan.seed, "loop", purpose=plan.purpose),
     )
+    check_made(loop, plan.loop.name)
     return algorithm, env, loop
 
 
@@ -204,7 +205,7 @@ class Run:
             bad = [name for name, value in metrics.items() if not math.isfinite(value)]
             if bad:
                 raise Diverged(
-                    f"{', '.join(bad)} not finite after {loop.steps} {self.plan.env.budget_unit}"
+                    f"{', '.join(bad)} not finite after {loop.steps} {self.plan.loop.unit}"
                 )
             if loop.episodes.mean is not None:
                 metrics["train_return"] = loop.episodes.mean
@@ -251,7 +252,7 @@ class Run:
             )
         if not math.isfinite(result.mean):
             raise Diverged(
-                f"evaluation gave {result.mean} after {self.loop.steps} {self.plan.env.budget_unit}"
+                f"evaluation gave {result.mean} after {self.loop.steps} {self.plan.loop.unit}"
             )
         return result
 

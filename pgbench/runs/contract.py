@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from pgbench.runs.evaluation import evaluate
 from pgbench.runs.plan import Plan, Protocol, make_plan
 from pgbench.runs.result import Result
 from pgbench.runs.runner import Run, build
+
 
 class Killed(BaseException):
     """Stands for SIGKILL: no handler of the runner catches it."""
@@ -66,6 +67,9 @@ class Bench:
     algo: str
     env: str
     folder: Path
+    settings: Mapping[str, Any] = dataclasses.field(
+        default_factory=dict
+    )  # over the loop's tiny ones
 
     def plan(self, seed: int = 0) -> Plan:
         """A run of a few phases."""
@@ -73,6 +77,7 @@ class Bench:
         loop = find_loop(spec.loop, spec.name)
         fields = {f.name for f in dataclasses.fields(resolve(spec).Config)}
         settings = {key: value for key, value in loop.tiny.items() if key in fields}
+        settings |= self.settings
         return make_plan(
             self.algo, self.env, seed=seed, budget=loop.tiny_budget, settings=settings,
             compile=False, threads=1, device="cpu",
@@ -211,7 +216,12 @@ def default_env(algo: str, family: str | None = None) -> str:
     ).id
 
 
-def check_algorithm(name: str, env: str | None, report: Callable[[str], None]) -> bool:
+def check_algorithm(
+    name: str,
+    env: str | None,
+    report: Callable[[str], None],
+    settings: Mapping[str, Any] | None = None,
+) -> bool:
     """Run every check on algorithm `name`, reporting a line for each; True if all passed.
 
     Whatever a check raises is its failure, and the next one follows.
@@ -219,9 +229,8 @@ def check_algorithm(name: str, env: str | None, report: Callable[[str], None]) -
     Raises: PgbenchError if there is nothing to check: an unknown name, a package that is missing,
     an environment that does not fit.
     """
-    passed = True
     where = env or default_env(name)
-    plan = Bench(name, where, Path()).plan()
+    plan = Bench(name, where, Path(), settings or {}).plan()
     try:
         build(plan)[1].close()
     except PgbenchError as error:
@@ -229,11 +238,27 @@ def check_algorithm(name: str, env: str | None, report: Callable[[str], None]) -
             raise
     except (Exception, SystemExit):
         pass  # the checks meet it again, and say so
-    for check in CHECKS:
+    return go_through(
+        CHECKS,
+        lambda folder: Bench(name, where, folder, settings or {}),
+        f"{name} on {where}",
+        report,
+    )
+
+
+def go_through(
+    checks: Sequence[Callable[[Any], str | None]],
+    under: Callable[[Path], Any],
+    name: str,
+    report: Callable[[str], None],
+) -> bool:
+    """Run `checks` on what `under(an empty folder)` gives; a line for each, and the verdict."""
+    passed = True
+    for check in checks:
         what = (check.__doc__ or "").split("\n")[0].rstrip(".")
         with tempfile.TemporaryDirectory() as folder:
             try:
-                check(Bench(name, where, Path(folder)))
+                remark = check(under(Path(folder)))
             except (AssertionError, PgbenchError) as error:
                 passed = False
                 report(f"FAIL  {what}\n      {error or 'assertion in the code under check'}")
@@ -241,6 +266,6 @@ def check_algorithm(name: str, env: str | None, report: Callable[[str], None]) -
                 passed = False
                 report(f"FAIL  {what}\n      {type(error).__name__}: {error}")
             else:
-                report(f"ok    {what}")
-    report(f"{name} on {where}: {'keeps' if passed else 'breaks'} the contract")
+                report(f"ok    {what}" + (f"\n      {remark}" if remark else ""))
+    report(f"{name}: {'keeps' if passed else 'breaks'} the contract")
     return passed

@@ -134,24 +134,13 @@ def make_plan(
     config_class = resolve(algo_spec).Config
     names = {f.name for f in fields(config_class)}
     foreign = [k for k in settings if k.startswith("env.") or k not in names]
-    entry = resolve(env_spec) if foreign else None
-    known, complete = keywords(entry) if foreign else ({}, True)
-    env_kwargs = {
-        name: _literal(settings.pop(k), known.get(name))
+    known, complete = keywords(resolve(env_spec)) if foreign else ({}, True)
+    given = {
+        name: settings.pop(k)
         for k in foreign
         if (name := k.removeprefix("env.")) != k or (k in known and complete)
     }
-    if "num_envs" in env_kwargs:
-        raise PgbenchError(
-            "env.num_envs: the algorithm says how many environments it steps; where it has the "
-            "setting, it is --set num_envs"
-        )
-    for name in env_kwargs:
-        if complete and name not in known:
-            raise unknown(
-                f"setting of {env_spec.id}", name, known, f"see `pgbench explain {env_spec.id}`"
-            )
-    check_keywords(entry, env_kwargs, env_spec.id)
+    env_kwargs = env_settings(env_spec, given)
     config = build(config_class, settings, algo_spec.name)
     steps = _budget(algo_spec.budget if budget is None else budget, env_spec, loop_spec)
     check_needs(config, loop.needs, algo_spec.name)
@@ -180,6 +169,28 @@ def make_plan(
             **({"folder": str(Path.cwd())} if files else {}),
         },
     )
+
+
+def env_settings(env: EnvSpec, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Keywords of an environment's constructor, texts read as what it declares.
+
+    Raises: PgbenchError for one that it does not have, or whose value it does not take.
+    """
+    if not given:
+        return {}
+    if "num_envs" in given:
+        raise PgbenchError(
+            "env.num_envs: the algorithm says how many environments it steps; where it has the "
+            "setting, it is --set num_envs"
+        )
+    entry = resolve(env)
+    known, complete = keywords(entry)
+    found = {name: _literal(value, known.get(name)) for name, value in given.items()}
+    for name in found:
+        if complete and name not in known:
+            raise unknown(f"setting of {env.id}", name, known, f"see `pgbench explain {env.id}`")
+    check_keywords(entry, found, env.id)
+    return found
 
 
 def _budget(word: str | int, env: EnvSpec, loop: LoopSpec) -> int:

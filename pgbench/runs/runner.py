@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from pgbench.catalogue.capabilities import CAPABILITIES, Resumable, make
+from pgbench.catalogue.capabilities import make, promises
 from pgbench.catalogue.fingerprint import golden
 from pgbench.catalogue.registry import resolve
 from pgbench.errors import Breach, Diverged, PgbenchError
@@ -45,8 +45,7 @@ def build(plan: Plan) -> tuple[Algorithm, Any, Loop]:
     torch.set_num_threads(plan.threads)
     num_envs = getattr(plan.config, "num_envs", 1)
     env = make(plan.env, num_envs=num_envs, **plan.env_kwargs)
-    promised = {name: CAPABILITIES[name] for name in sorted(plan.env.capabilities)}
-    check_env(env, plan.env.id, num_envs, {"Resumable": Resumable, **promised})
+    check_env(env, plan.env.id, num_envs, promises(plan.env))
     setup = Setup(
         observation_space=env.single_observation_space,
         action_space=env.single_action_space,

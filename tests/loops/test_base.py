@@ -187,7 +187,7 @@ def test_a_loop_without_a_method_is_refused_by_name(base, lack, monkeypatch, cli
 
 
 def test_a_loop_of_nothing_names_all_that_it_lacks():
-    with pytest.raises(PgbenchError, match="no phases and no state_dict and no .* no steps_of"):
+    with pytest.raises(PgbenchError, match=r"no phases and no state_dict and no .* no steps_of"):
         check_loop(object, "own")
 
 

@@ -1,9 +1,9 @@
 """The catalogue: what exists, where it lives, what it needs; imports neither torch nor gymnasium.
 
 Environments, algorithms and loops are registered by one line each, with lazy entry points
-(`"package.module:Name"`), in `envs/__init__.py`, `baselines/__init__.py`, `pgbench/loops/__init__.py`,
-in a third party's module named by the entry-point group `pgbench.plugins`, or in a file given on
-the command line, which may bring one of each.
+(`"package.module:Name"`), in the `__init__` of `envs`, `baselines` and `pgbench/loops`, in a third
+party's module named by the entry-point group `pgbench.plugins`, or in a file given on the command
+line, which may bring one of each.
 """
 
 from __future__ import annotations

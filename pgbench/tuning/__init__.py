@@ -5,7 +5,7 @@ measure; the others are quasi-random points of a declared space, the same for ev
 scores the mean of its runs on tuning seeds, which no board uses, for training and evaluation; a
 failed run scores the environment's random anchor, or the worst run of the study where there is no
 anchor. Of several studies (each with seeds and points of its own) the one whose best is the median
-gives the setting. Imports `bench` and below; `space` says what is drawn, `search` runs it.
+gives the setting. Imports `bench` and below. Start here, then `space` (what is drawn) and `search`.
 """
 
 from __future__ import annotations

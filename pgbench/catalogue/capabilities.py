@@ -203,6 +203,12 @@ CAPABILITIES: dict[str, type] = {
 }
 
 
+def promises(spec: EnvSpec) -> dict[str, type]:
+    """What an environment has to have: `Resumable`, and its capabilities, as far as known here."""
+    known = {name: CAPABILITIES[name] for name in sorted(spec.capabilities & set(CAPABILITIES))}
+    return {"Resumable": Resumable, **known}
+
+
 def make(env: str | EnvSpec, num_envs: int = 1, seed: int | None = None, **kwargs: Any) -> Any:
     """A vector environment of the catalogue; with `seed` it is reset already.
 

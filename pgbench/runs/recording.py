@@ -100,7 +100,7 @@ def make_record(
         "protocol": {
             "seed": plan.seed,
             "budget": plan.budget,
-            "unit": plan.env.budget_unit,
+            "unit": plan.loop.unit,
             **asdict(plan.protocol),
             "train_seed": run.algorithm.setup.seed,
             "eval_seeds": digest(

@@ -215,7 +215,7 @@ def summary(tuning: Tuning, ended: Ended) -> dict[str, Any]:
         "algorithm": base.algo.name,
         "environment": base.env.name,
         "budget": base.budget,
-        "unit": base.env.budget_unit,
+        "unit": base.loop.unit,
         "protocol": asdict(base.protocol),
         "metric": asdict(metric),
         "fixed": dict(tuning.fixed),

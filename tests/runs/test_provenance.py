@@ -20,7 +20,9 @@ def test_the_commit_is_that_of_the_checkout():
 
 
 def test_the_house_and_what_stands_beside_it_are_no_plugins():
-    own = [file for name in ("pgbench", "envs", "baselines") for file in (ROOT / name).rglob("*.py")]
+    own = [
+        file for name in ("pgbench", "envs", "baselines") for file in (ROOT / name).rglob("*.py")
+    ]
     assert len(own) > 100
     assert [file for file in own if not origins._is_ours(file)] == []
     assert not origins._is_ours(ROOT / "tests" / "conftest.py")

@@ -14,6 +14,13 @@ _CONTROL: dict[str, Any] = {
     "metrics": [Metric("return per episode")],
     "capabilities": {"ContinuousActions"},
 }
+
+
+def _between(lower: float | None, upper: float | None) -> dict[str, Any]:
+    """`_CONTROL` where a return has bounds."""
+    return {**_CONTROL, "metrics": [Metric("return per episode", lower=lower, upper=upper)]}
+
+
 _LONG = 1000  # steps of an episode, unless another number stands there
 _SHORT = {"smoke": 10_000, "small": 100_000, "paper": 1_000_000}
 _MILLION = {"smoke": 10_000, "small": 200_000, "paper": 1_000_000}
@@ -51,31 +58,31 @@ register_env("swimmer", "pgbench.envs.control.swimmer:Swimmer", underlying="Swim
 register_env("inverted-pendulum", "pgbench.envs.control.inverted_pendulum:InvertedPendulum",
     underlying="InvertedPendulum-v5", summary="balance a pole on a cart",
     budgets=_SHORT, anchors={"random": Anchor(4.71, _RANDOM)},
-    max_episode_steps=1000, **_CONTROL)
+    max_episode_steps=1000, **_between(0.0, 1000.0))
 register_env("inverted-double-pendulum",
     "pgbench.envs.control.inverted_double_pendulum:InvertedDoublePendulum",
     underlying="InvertedDoublePendulum-v5", summary="balance two poles on a cart",
     budgets=_SHORT, anchors={"random": Anchor(44.64, _RANDOM)},
-    max_episode_steps=1000, **_CONTROL)
+    max_episode_steps=1000, **_between(None, 10_000.0))
 register_env("reacher", "pgbench.envs.control.reacher:Reacher", underlying="Reacher-v5",
     summary="a two-jointed arm reaches for a point",
     budgets=_SHORT, anchors={"random": Anchor(-42.61, _RANDOM)},
-    max_episode_steps=50, **_CONTROL)
+    max_episode_steps=50, **_between(None, 0.0))
 register_env("pusher", "pgbench.envs.control.pusher:Pusher", underlying="Pusher-v5",
     summary="a seven-jointed arm pushes a cylinder to a goal",
     budgets=_SHORT, anchors={"random": Anchor(-149.0, _RANDOM)},
-    max_episode_steps=100, **_CONTROL)
+    max_episode_steps=100, **_between(None, 0.0))
 register_env("pendulum", "pgbench.envs.control.pendulum:Pendulum", underlying="Pendulum-v1",
     summary="swing a pendulum up and hold it",
     budgets=_SHORT, anchors={"random": Anchor(-1200.0, _RANDOM)},
-    max_episode_steps=200, **_CONTROL)
+    max_episode_steps=200, **_between(-3254.8, 0.0))
 # fmt: on
 
 # Inventory networks; Alvo et al. (arXiv:2306.11246) and the references in envs/inventory.
-_GAP = [Metric("gap to the optimum", "min", "%")]
-_BOUND = [Metric("gap to the lower bound", "min", "%")]
-_COST = [Metric("cost", "min", "cost per store and period")]
-_SHARE = [Metric("share of the just-in-time profit", "max", "%")]
+_GAP = [Metric("gap to the optimum", "min", "%", lower=0.0)]
+_BOUND = [Metric("gap to the lower bound", "min", "%", lower=0.0)]
+_COST = [Metric("cost", "min", "cost per store and period", lower=0.0)]
+_SHARE = [Metric("share of the just-in-time profit", "max", "%", upper=100.0)]
 _INVENTORY: dict[str, Any] = {
     "family": "inventory",
     "evaluator": "pgbench.envs.inventory.evaluation:evaluate",
@@ -140,7 +147,7 @@ _instances("seasonal-warehouses", {},
 _PROMPTS = {"Text", "Groups", "Verifier"}
 _TEXT: dict[str, Any] = {
     "family": "text",
-    "metrics": [Metric("pass@1", "max", "share of held-out tasks")],
+    "metrics": [Metric("pass@1", "max", "share of held-out tasks", 0.0, 1.0)],
     "evaluator": "pgbench.lm.evaluation:evaluate",
     "budgets": {"smoke": 5, "small": 200, "paper": 2000},
     "budget_unit": "steps",

@@ -22,10 +22,10 @@ Left = dict[str, str]  # name of what is left out -> why
 FAILED = "A failed run has the floor of its environment as its score."
 RLIABLE = (
     "A score is one number a run, the mean over the evaluation episodes of its final policy. "
-    "'scores' are normalised, 0 = floor and 1 = reference of each task, higher is better; 'raw' "
-    f"are in each task's own unit. {FAILED} Load with {{name: numpy.array(matrix) for name, matrix "
-    "in file['scores'].items()}; the axes are (run, task). The format carries no interval, no rank "
-    "group and no failure."
+    "'scores' are normalised, 0 = floor (and no less), 1 = reference of each task, higher is "
+    f"better; 'raw' are in each task's own unit. {FAILED} Load with {{name: numpy.array(matrix) "
+    "for name, matrix in file['scores'].items()}; the axes are (run, task). The format carries no "
+    "interval, no rank group and no failure."
 )
 MARL_EVAL = f"""\
 Each `marl-eval-TRACK.json` is raw data for `data_process_pipeline` of MARL-eval. A track is an
@@ -224,7 +224,7 @@ def _anchored(env: Model) -> bool:
 
 def _normalised(score: Model, env: Model) -> float:
     value: float = (score["score"] - env["floor"]) / (env["reference"] - env["floor"])
-    return value
+    return max(value, 0.0)  # as on the board
 
 
 def _complete(track: Model) -> tuple[dict[str, dict[str, dict[int, Model]]], Left]:

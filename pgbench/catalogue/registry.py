@@ -25,11 +25,22 @@ ORDER = ("smoke", "small", "paper")
 
 @dataclass(frozen=True)
 class Metric:
-    """What an evaluation reports; the first metric of an environment is its score."""
+    """What an evaluation reports; the first metric of an environment is its score.
+
+    `lower` and `upper`: values that no policy's mean can pass, such as 0 and 1 of a share. Boards
+    keep intervals between them; None where nothing is known.
+    """
 
     name: str
     direction: str = "max"  # or "min"
     unit: str = ""
+    lower: float | None = None
+    upper: float | None = None
+
+    @property
+    def told(self) -> dict[str, str]:
+        """What records carry of it."""
+        return {"name": self.name, "direction": self.direction, "unit": self.unit}
 
 
 @dataclass(frozen=True)
@@ -259,6 +270,11 @@ def find_env(name: str) -> EnvSpec:
         if name in (spec.id, spec.name):
             return spec
     raise unknown("environment", name, [s.id for s in specs], "see `pgbench list envs`")
+
+
+def scores() -> dict[str, Metric]:
+    """What each environment is scored by, under its name with the version (`hopper-v0`)."""
+    return {spec.name: spec.metrics[0] for spec in ENVS.all()}
 
 
 def find_algo(name: str, family: str | None = None) -> AlgoSpec:

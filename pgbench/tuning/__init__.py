@@ -217,7 +217,7 @@ def summary(tuning: Tuning, ended: Ended) -> dict[str, Any]:
         "budget": base.budget,
         "unit": base.env.budget_unit,
         "protocol": asdict(base.protocol),
-        "metric": asdict(metric),
+        "metric": metric.told,
         "fixed": dict(tuning.fixed),
         "identity": base.identity,
         "space": table_of(tuning.space),

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pgbench.catalogue.registry import Metric, scores
+from pgbench.catalogue.registry import Metric, score_of, scores
 from pgbench.records.suite import Entry, Suite, SuiteEnv, Track
 from pgbench.settings.config import canonical, digest
 from pgbench.statistics.ranking import Estimate, estimate
@@ -55,13 +55,7 @@ class Group:
     @property
     def bounds(self) -> tuple[float | None, float | None]:
         """What no mean of scores can pass, from the catalogue; one that a score passes is none."""
-        if self.metric is None or self.metric.told != self.records[0]["environment"]["metric"]:
-            return None, None
-        lower, upper, values = self.metric.lower, self.metric.upper, list(self.scores.values())
-        return (
-            lower if lower is not None and all(v >= lower for v in values) else None,
-            upper if upper is not None and all(v <= upper for v in values) else None,
-        )
+        return (None, None) if self.metric is None else self.metric.bounds(self.scores.values())
 
     @property
     def below_floor(self) -> int:
@@ -135,7 +129,12 @@ def make_groups(
             found = sorted(found, key=lambda r: (r["protocol"]["seed"], r["id"]))
             expected = track.seeds if suite else len(found)
             out.groups.setdefault(own, {})[name] = Group(
-                own, name, tuple(found), envs.get(name), expected, catalogue.get(name)
+                own,
+                name,
+                tuple(found),
+                envs.get(name),
+                expected,
+                score_of(found[0]["environment"], catalogue),
             )
     return out
 

@@ -26,11 +26,30 @@ ORDER = ("smoke", "small", "paper")
 
 @dataclass(frozen=True)
 class Metric:
-    """What an evaluation reports; the first metric of an environment is its score."""
+    """What an evaluation reports; the first metric of an environment is its score.
+
+    `lower` and `upper`: values that no policy's mean can pass, such as 0 and 1 of a share. Boards
+    keep intervals between them; None where nothing is known.
+    """
 
     name: str
     direction: str = "max"  # or "min"
     unit: str = ""
+    lower: float | None = None
+    upper: float | None = None
+
+    @property
+    def told(self) -> dict[str, str]:
+        """What records carry of it."""
+        return {"name": self.name, "direction": self.direction, "unit": self.unit}
+
+    def bounds(self, values: Iterable[float]) -> tuple[float | None, float | None]:
+        """`lower` and `upper`; None for one that a value passes: under its settings it is none."""
+        low, high = self.lower, self.upper
+        for value in values:
+            low = None if low is None or value < low else low
+            high = None if high is None or value > high else high
+        return low, high
 
 
 @dataclass(frozen=True)
@@ -342,6 +361,17 @@ def find_env(name: str) -> EnvSpec:
 def has_scheme(name: str) -> bool:
     """Whether a name is one of another catalogue, such as `gym:CartPole-v1`."""
     return ":" in name and name.partition(":")[0] in SCHEMES
+
+
+def scores() -> dict[str, Metric]:
+    """What each environment is scored by, under its name with the version (`hopper-v0`)."""
+    return {spec.name: spec.metrics[0] for spec in ENVS.all()}
+
+
+def score_of(environment: Mapping[str, Any], known: Mapping[str, Metric]) -> Metric | None:
+    """The metric of a record's environment among `known`; None for a stranger, or another score."""
+    metric = known.get(environment["id"])
+    return metric if metric is not None and metric.told == environment["metric"] else None
 
 
 def find_algo(name: str, family: str | None = None) -> AlgoSpec:

@@ -332,9 +332,9 @@ def _odd(value: Any, path: str, levels: int) -> Iterator[tuple[str, str]]:
     """Path and fault of whatever is not plain."""
     if isinstance(value, _Twice):
         yield path, "stands there twice"
-    elif isinstance(value, float) and not math.isfinite(value):
-        yield path, "is no finite number of 64 bits"
-    elif type(value) is int and not -_WIDEST - 1 <= value <= _WIDEST:
+    elif (isinstance(value, float) and not math.isfinite(value)) or (
+        type(value) is int and not -_WIDEST - 1 <= value <= _WIDEST
+    ):
         yield path, "is no finite number of 64 bits"
     elif isinstance(value, str) and _halved(value):
         yield path, "holds half a character (a lone surrogate)"

@@ -92,7 +92,7 @@ def make_record(
             "id": plan.env.name,
             "kwargs": dict(plan.env_kwargs),
             "underlying": plan.env.underlying,
-            "metric": asdict(plan.env.metrics[0]),
+            "metric": plan.env.metrics[0].told,
             "golden": run.golden,
             **({"sandbox": sandbox} if sandbox else {}),
             **({"registered": registered} if registered else {}),

@@ -22,7 +22,7 @@ from pgbench.bench.job import Job
 from pgbench.errors import PgbenchError
 from pgbench.runs.plan import Plan, Protocol, make_plan
 from pgbench.settings.config import active, digest, plain
-from pgbench.statistics.intervals import mean, t_interval
+from pgbench.statistics.intervals import mean, mean_interval
 from pgbench.support.files import read_json, write_bytes, write_json
 from pgbench.tuning.journal import Seed, draws
 from pgbench.tuning.space import (
@@ -217,7 +217,7 @@ def summary(tuning: Tuning, ended: Ended) -> dict[str, Any]:
         "budget": base.budget,
         "unit": base.loop.unit,
         "protocol": asdict(base.protocol),
-        "metric": asdict(metric),
+        "metric": metric.told,
         "fixed": dict(tuning.fixed),
         "identity": base.identity,
         "space": table_of(tuning.space),
@@ -261,13 +261,13 @@ def _study(tuning: Tuning, index: int, ended: Sequence[Sequence[Seed]]) -> dict[
     for number, (params, seeds) in enumerate(zip(tuning.points(index), ended, strict=True)):
         values = counted(seeds, floor.score)
         assert values is not None
-        interval = t_interval(values)
+        interval = mean_interval(values, *tuning.base.env.metrics[0].bounds(values))
         trials.append(
             {
                 "trial": number,
                 "params": params,
                 "score": mean(values),
-                "interval": None if math.isnan(interval[0]) else list(interval),
+                "interval": interval and list(interval),
                 "seeds": [dict(seed) for seed in seeds],
             }
         )

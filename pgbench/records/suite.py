@@ -45,8 +45,12 @@ class SuiteEnv:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
 
     def normalised(self, score: float) -> float:
-        """The score with the floor at 0 and the reference at 1."""
-        return (score - self.floor) / (self.reference - self.floor)
+        """The score with the floor at 0, and no less, and the reference at 1.
+
+        What is worse than the floor counts as the floor wherever scores are averaged over
+        environments: one runaway cannot decide a table, and no run scores below a failed one.
+        """
+        return max((score - self.floor) / (self.reference - self.floor), 0.0)
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ class Tuning(Struct):
     """How the settings were found."""
 
     kind: str = msgspec.field(name="class")
-    trials: Count
+    trials: Count | None
 
 
 class Episodes(Struct, forbid_unknown_fields=True):

@@ -16,6 +16,7 @@ def report_errors(program: Callable[[list[str]], object]) -> None:
     A warning, whoever gives it, becomes a line without path and source; `--debug` shows those.
     """
     debug = "--debug" in sys.argv
+    before = warnings.formatwarning
     if not debug:
         warnings.formatwarning = lambda message, *where: f"pgbench: warning: {_line(message)}\n"
     arguments = [word for word in sys.argv[1:] if word != "--debug"]
@@ -44,6 +45,8 @@ def report_errors(program: Callable[[list[str]], object]) -> None:
             raise
         say(f"unexpected {type(error).__name__}: {error} (--debug shows where)")
         raise SystemExit(1) from None
+    finally:
+        warnings.formatwarning = before
 
 
 def say(text: str) -> None:

@@ -96,10 +96,12 @@ def exercise(launcher, folder, threads=1):
     assert killed.poll() == -signal.SIGKILL  # still
 
     stuck = launcher.submit(job(600, 0), logs / "stuck")
-    began(logs / "stuck", stuck)
+    pid = began(logs / "stuck", stuck)
     stuck.kill()
     ended(stuck)
     stuck.kill()
+    gone(pid)
+    assert "asked to stop" not in (logs / "stuck").read_text()
 
     # Each waits for a sign of the other: together or never.
     meet = (

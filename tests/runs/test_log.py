@@ -303,3 +303,21 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch):
     monkeypatch.setitem(trackers.TRACKERS, "wandb", ("not_installed_here", "Wandb"))
     with pytest.raises(PgbenchError, match=r"not_installed_here.*\[wandb\]"):
         trackers.parse_log("wandb")
+
+
+def test_a_tracker_that_hangs_is_left_behind(folder, offline, monkeypatch, tmp_path):
+    (tmp_path / "trackio.py").write_text("import time\nwhile True:\n    time.sleep(1)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr("pgbench.runs.log.WAIT_S", 0.2)
+    said = Said()
+    log = Log(folder, 0, 0, ["trackio"], said)
+    (process,) = log.beside.living.values()
+    try:
+        say(log, range(1, 5))
+        log.close()
+        assert process.poll() is None
+    finally:
+        process.kill()
+        process.wait()
+    (line,) = said.warnings
+    assert line.startswith("trackio: not done after 0 s, it goes on in the background")

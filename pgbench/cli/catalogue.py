@@ -16,12 +16,17 @@ if TYPE_CHECKING:
 
 KINDS = ("algos", "envs", "suites")
 MODELS = ("nano", "smollm2-135m")  # what pgbench.lm.sources knows by name
+FOREIGN = (
+    "and gym:ID, any that is registered with Gymnasium (gym:CartPole-v1, gym:PACKAGE:ID), and "
+    "mo:ID, one of MO-Gymnasium's (docs/environments.md)"
+)
 EXAMPLES = """\b
 Examples:
   pgbench list algos
   pgbench list envs --all
   pgbench explain ppo
   pgbench explain hopper
+  pgbench explain gym:CartPole-v1
   pgbench compat ./my_algo.py
 """
 
@@ -44,7 +49,7 @@ def list_(
     """The catalogue: algorithms, environments, suites."""
     from pgbench.catalogue.registry import ALGOS, ENVS
     from pgbench.support.names import unknown
-    from pgbench.support.text import table, width
+    from pgbench.support.text import fitted, table, width
 
     head: tuple[str, ...]
     rows: list[tuple[str, ...]]
@@ -86,6 +91,8 @@ def list_(
         typer.echo(json.dumps(data, indent=1))
     elif rows:
         typer.echo(table(head, rows, width()))
+        if kind == "envs":
+            typer.echo(f"\n{fitted(FOREIGN, width())}", err=True)
     else:
         where = f" in {root / 'suites'}" if kind == "suites" else ""
         typer.echo(f"there are no {kind}{where} yet")

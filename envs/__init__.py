@@ -14,6 +14,7 @@ _CONTROL: dict[str, Any] = {
     "metrics": [Metric("return per episode")],
     "capabilities": {"ContinuousActions"},
 }
+_EXACT = "computed from the model by pgbench.worlds.tabular"
 _LONG = 1000  # steps of an episode, unless another number stands there
 _SHORT = {"smoke": 10_000, "small": 100_000, "paper": 1_000_000}
 _MILLION = {"smoke": 10_000, "small": 200_000, "paper": 1_000_000}
@@ -69,6 +70,17 @@ register_env("pendulum", "pgbench.envs.control.pendulum:Pendulum", underlying="P
     summary="swing a pendulum up and hold it",
     budgets=_SHORT, anchors={"random": Anchor(-1200.0, _RANDOM)},
     max_episode_steps=200, **_CONTROL)
+# fmt: on
+
+# fmt: off
+# Finite ones, whose optimum is known exactly.
+register_env("river-swim", "pgbench.envs.tabular.river_swim:RiverSwim", family="control",
+    underlying="Osband, Russo and Van Roy 2013",
+    summary="swim against the current to a far reward; the near one is small",
+    metrics=[Metric("return per episode")],
+    capabilities={"DiscreteActions", "KnownOptimum", "Tabular"},
+    budgets={"smoke": 10_000, "small": 100_000, "paper": 400_000},
+    anchors={"random": Anchor(0.043789, _EXACT), "optimum": Anchor(3.397264, _EXACT)})
 # fmt: on
 
 # Inventory networks; Alvo et al. (arXiv:2306.11246) and the references in envs/inventory.

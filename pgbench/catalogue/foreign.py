@@ -85,7 +85,7 @@ def _make_one(module: str, id: str, render_mode: str | None, words: dict[str, An
 
     if module:
         importlib.import_module(module)
-    drawn = {"render_mode": render_mode} if render_mode else {}
+    drawn: dict[str, Any] = {"render_mode": render_mode} if render_mode else {}
     with _no_notices():
         return gymnasium.make(id, disable_env_checker=True, **drawn, **words)
 
@@ -229,7 +229,11 @@ def _constructor(spec: Any, name: str) -> Any:
 
 def _package(point: Callable[..., Any]) -> tuple[str, str]:
     """The distribution that a constructor is from, and its version; of a file of one's own none."""
-    top = point.__module__.partition(".")[0]
+    return _distribution(point.__module__.partition(".")[0])
+
+
+@functools.cache  # reads the metadata of everything that is installed
+def _distribution(top: str) -> tuple[str, str]:
     try:
         return top.replace("_", "-"), importlib.metadata.version(top)
     except importlib.metadata.PackageNotFoundError:  # its distribution may have another name

@@ -248,11 +248,14 @@ def _family_doc(spec: EnvSpec) -> str:
 
 
 def _optimum(spec: EnvSpec) -> str:
-    """The best cost, or what bounds it; computed here, which may take seconds."""
+    """The best score, or what bounds it; computed here, which may take seconds."""
     from pgbench.catalogue.capabilities import make
 
     found = make(spec).optimum
-    what = "The least cost" if found.kind == "optimum" else "A lower bound on the cost"
+    most = spec.metrics[0].direction == "max"
+    what = "The highest return" if most else "The least cost"
+    if found.kind != "optimum":
+        what = "An upper bound on the return" if most else "A lower bound on the cost"
     where = ", with the default settings," if _instances(spec) else ""
     return f"{what} of any policy{where} is {found.value:.6g} (by {found.origin})."
 

@@ -218,7 +218,7 @@ class Lanes(Copied, VectorEnv[Any, Any, Any]):
         if self._obs is None and not mask.all():
             raise ResetNeeded("the first reset() must be of all environments")
         obs = self._blank() if self._obs is None else self._obs.copy()
-        for i in np.flatnonzero(mask):
+        for i in np.flatnonzero(mask).tolist():
             obs[i] = self._lanes[i].begin(seeds[i])
         self._obs = obs
         return obs.copy(), {}
@@ -234,8 +234,8 @@ class Lanes(Copied, VectorEnv[Any, Any, Any]):
             raise ResetNeeded("call reset() before step()")
         given = self._checked(actions)
         obs = self._blank()
-        shape = (self.num_envs, self.reward_size) if self.reward_size else self.num_envs
-        rewards = np.empty(shape)
+        rewards = np.empty((self.num_envs, self.reward_size or 1))
+        rewards = rewards if self.reward_size else rewards[:, 0]
         terminated, truncated = np.empty((2, self.num_envs), bool)
         for i, lane in enumerate(self._lanes):
             obs[i], rewards[i], terminated[i], truncated[i] = lane.step(given[i])
@@ -244,7 +244,7 @@ class Lanes(Copied, VectorEnv[Any, Any, Any]):
         if done.any():
             info = {"final_obs": obs, "_final_obs": done}
             obs = obs.copy()
-            for i in np.flatnonzero(done):
+            for i in np.flatnonzero(done).tolist():
                 obs[i] = self._lanes[i].begin()
         self._obs = obs
         return obs.copy(), rewards, terminated, truncated, info
@@ -300,8 +300,9 @@ class Lanes(Copied, VectorEnv[Any, Any, Any]):
         return Lane(_one(self._make_one, self.name), self.name, self.replays, self.reward_size)
 
     def _blank(self) -> NDArray[Any]:
-        space = self.single_observation_space
-        return np.empty((self.num_envs, *space.shape), space.dtype)
+        space = self.observation_space
+        assert isinstance(space, spaces.Box)
+        return np.empty(space.shape, space.dtype)
 
     def _checked(self, actions: Any) -> NDArray[Any]:
         """`actions` as an array of its own, of the right shape and kind, none of them NaN."""

@@ -82,7 +82,7 @@ class Algorithm:
         """Actions for observations (n, d); `explore=False` gives the mode.
 
         A finite float tensor of exactly (n, a): NaN or infinity ends the run as diverged, another
-        shape or type is refused (pgbench/worlds/checks.py, docs/contract.md).
+        shape or type is refused (pgbench/worlds/checks.py, docs/plugins.md).
         """
         raise NotImplementedError
 

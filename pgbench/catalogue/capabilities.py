@@ -46,7 +46,7 @@ class ContinuousActions(Protocol):
 
     Actions are floats; their bounds may be infinite (an algorithm that scales to them refuses
     that). Observations and rewards are finite numbers below 1e18. What every environment must be
-    besides is in docs/contract.md, and checked by `pgbench.worlds.checks`.
+    besides is in docs/plugins.md, and checked by `pgbench.worlds.checks`.
     """
 
     single_observation_space: Box

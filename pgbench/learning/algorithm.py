@@ -107,7 +107,7 @@ class Algorithm:
         A finite float tensor of exactly (n, a), or an integer tensor of exactly (n,) that counts
         the choices from 0 where the action space is Discrete. NaN or infinity ends the run as
         diverged; another shape or type, or a choice that is none, is refused
-        (pgbench/worlds/checks.py, docs/contract.md).
+        (pgbench/worlds/checks.py, docs/plugins.md).
         """
         raise NotImplementedError
 

@@ -104,6 +104,7 @@ def make_record(
             # Of the final episodes: those that the evaluation's limit of steps ended.
             **({"cut": final.cut} if final and final.cut else {}),
             "score": final.mean if final else None,
+            **({"details": dict(final.details)} if final and final.details else {}),
             "curve": run.curve,
             **({"diagnostics": loop.summary()} if final and hasattr(loop, "summary") else {}),
             "failure": kind_of(error),

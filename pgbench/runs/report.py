@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pgbench.errors import PgbenchError
+from pgbench.records.details import show
 from pgbench.records.record import read_runs
 from pgbench.statistics.intervals import t_interval
 from pgbench.support.files import is_held
@@ -146,6 +147,8 @@ def run_page(folder: Path, record: dict[str, Any]) -> str:
             f"  score       {env['metric']['name']} {number(result['score'])}, 95% interval "
             f"[{number(low)}, {number(high)}] over {len(result['final'])} episodes"
         )
+    for i, line in enumerate(show(result.get("details", {}))):
+        lines.append(f"  {'' if i else 'details':<12}{line}")
     if result["curve"]:
         points = result["curve"]
         top = max(p["mean"] for p in points)

@@ -39,8 +39,8 @@ def evaluate(
 ) -> tuple[list[float], list[int], dict[str, Any]]:
     """Share of right responses to each of the held-out tasks, and their mean length in tokens.
 
-    The details are pass@k, a point (k, its mean over the tasks) for each power of two. `policy` is a `TextPolicy`, or any function from prompts to completions (lengths are then in
-    characters).
+    The details are pass@k, a point (k, its mean over the tasks) for each power of two. `policy` is
+    a `TextPolicy`, or any function from prompts to completions (lengths are then in characters).
     """
     right, lengths = counts(policy, spec, seeds, env_kwargs, samples)
     points = []

@@ -334,9 +334,7 @@ def _odd(value: Any, path: str, levels: int) -> Iterator[tuple[str, str]]:
     """Path and fault of whatever is not plain."""
     if isinstance(value, _Twice):
         yield path, "stands there twice"
-    elif isinstance(value, float) and not math.isfinite(value):
-        yield path, "is no finite number of 64 bits"
-    elif type(value) is int and not -_WIDEST - 1 <= value <= _WIDEST:
+    elif isinstance(value, int | float) and not _fits(value):
         yield path, "is no finite number of 64 bits"
     elif isinstance(value, str) and _halved(value):
         yield path, "holds half a character (a lone surrogate)"
@@ -350,6 +348,10 @@ def _odd(value: Any, path: str, levels: int) -> Iterator[tuple[str, str]]:
             if _halved(key):
                 yield path, "has a key that holds half a character (a lone surrogate)"
             yield from _odd(item, f"{path}.{key}".removeprefix("."), levels - 1)
+
+
+def _fits(value: float) -> bool:
+    return -_WIDEST - 1 <= value <= _WIDEST if isinstance(value, int) else math.isfinite(value)
 
 
 def _halved(text: str) -> bool:

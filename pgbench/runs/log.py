@@ -6,6 +6,7 @@ import json
 import os
 from pathlib import Path
 
+from pgbench.errors import PgbenchError
 from pgbench.support.files import cannot_write
 
 
@@ -19,8 +20,15 @@ class Log:
         try:
             # Unbuffered: a bench reads it as it grows.
             self.file = open(self.path, "ab", buffering=0)  # noqa: SIM115
+            size = self.path.stat().st_size
+            if offset > size:  # a checkpoint is written after the log is on the disk
+                self.file.close()
+                raise PgbenchError(
+                    f"{self.path} is shorter ({size} bytes) than when the run was saved "
+                    f"({offset}); restore it, or start this run again with --fresh"
+                )
             # What was logged after the checkpoint will be logged again.
-            self.file.truncate(min(offset, self.path.stat().st_size))
+            self.file.truncate(offset)
             self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=steps)
         except OSError as error:
             raise cannot_write(self.path, error) from error

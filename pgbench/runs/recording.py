@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from pgbench.errors import Diverged
+from pgbench.errors import Breach, Diverged
 from pgbench.learning.algorithm import Algorithm
+from pgbench.records.details import checked
 from pgbench.records.record import NO_SANDBOX, PLAIN, SCHEMA, record_id
 from pgbench.runs import provenance
 from pgbench.runs.evaluation import Evaluation
 from pgbench.settings.config import digest, plain
+from pgbench.support.names import NAME
 from pgbench.support.seeding import eval_seeds
 
 if TYPE_CHECKING:
@@ -50,6 +52,22 @@ def _count(steps: torch.Tensor) -> int:
     return int(value) if math.isfinite(value) else 0  # a diverged run may have lost its count
 
 
+def _policies(algorithm: Algorithm) -> dict[str, Any]:
+    """The set of policies that was learned, by name with their weights; nothing for a single one.
+
+    Raises: Breach for a name that the command line could not take, or weights that are no numbers.
+    """
+    found = {}
+    for name, weights in algorithm.policies().items():
+        whose = f"policy {name} of {type(algorithm).__name__}"
+        if not isinstance(name, str) or not NAME.fullmatch(name):
+            raise Breach(f"{name!r} cannot name a policy of {type(algorithm).__name__}")
+        found[name] = checked({"weights": list(weights)}, whose)["weights"]
+    if len({len(weights) for weights in found.values() if isinstance(weights, list)}) > 1:
+        raise Breach(f"the policies of {type(algorithm).__name__} have weights of several lengths")
+    return {"policies": found} if found else {}
+
+
 def make_record(
     run: Run, status: str, final: Evaluation | None, error: Exception | None
 ) -> dict[str, Any]:
@@ -69,6 +87,7 @@ def make_record(
             "config_hash": digest(config),
             "defaults_changed": sorted(k for k in config if config[k] != defaults[k]),
             "parameters": sum(state[name].numel() for name in run.algorithm.trained),
+            **(_policies(run.algorithm) if status == "finished" else {}),
             **run.algorithm.provenance(),
         },
         "environment": {

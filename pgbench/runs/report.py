@@ -147,6 +147,11 @@ def run_page(folder: Path, record: dict[str, Any]) -> str:
             f"  score       {env['metric']['name']} {number(result['score'])}, 95% interval "
             f"[{number(low)}, {number(high)}] over {len(result['final'])} episodes"
         )
+    if policies := algo.get("policies"):
+        each = (
+            f"{name} ({', '.join(map(number, w))})" if w else name for name, w in policies.items()
+        )
+        lines += _long("  policies    ", ", ".join(each))
     for i, line in enumerate(show(result.get("details", {}))):
         lines.append(f"  {'' if i else 'details':<12}{line}")
     if result["curve"]:

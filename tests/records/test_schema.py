@@ -1,4 +1,4 @@
-"""A record is held against its types: whatever a disk, an editor or a forger did to it, one line."""
+"""A record is held against its types: whatever was done to its file, one line."""
 
 import json
 from pathlib import Path
@@ -21,8 +21,10 @@ OPTIONAL = (
     "cost.samples", "cost.timeouts", "cost.generated_tokens", "cost.trained_tokens", "prev",
     "result.diagnostics", "provenance.packages", "algorithm.model",
 )  # fmt: skip
-NULL = ("result.failure", "result.error", "provenance.gpu", "provenance.commit", "prev",
-        "provenance.dirty", "provenance.cores", "identity.sources", "protocol.tuning.trials")  # fmt: skip
+NULL = (
+    "result.failure", "result.error", "provenance.gpu", "provenance.commit", "prev",
+    "provenance.dirty", "provenance.cores", "identity.sources", "protocol.tuning.trials",
+)  # fmt: skip
 
 
 def leaves(value, path=()):

@@ -211,9 +211,9 @@ def test_a_damaged_journal_is_one_line_that_names_it(journal, damage):
 @pytest.mark.parametrize(
     ("was", "now"),
     [
-        (b'"score": 1.0', b'"score": "x"'),
-        (b'"score": 1.0, ', b""),
-        (b'"seeds": [', b'"seeds": [7, '),
+        (b'"score":1.0', b'"score":"x"'),
+        (b'"score":1.0,', b""),
+        (b'"seeds":[', b'"seeds":[7,'),
         (b'"seeds"', b'"seed"'),
     ],
 )

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from pgbench.__main__ import main
-from pgbench.catalogue.registry import ALGOS, ENVS
+from pgbench.catalogue.registry import CATALOGUES
 from pgbench.records.record import SCHEMA, record_id
 from pgbench.settings.config import digest
 from pgbench.support.seeding import eval_seeds, train_seed
@@ -14,9 +14,9 @@ from pgbench.support.seeding import eval_seeds, train_seed
 @pytest.fixture(scope="module", autouse=True)
 def _catalogue():
     """Plug-ins that a module's tests register are gone after them."""
-    for catalogue in (ALGOS, ENVS):
+    for catalogue in CATALOGUES:
         catalogue.all()  # what is installed has registered
-    kept = [(catalogue, dict(catalogue.specs)) for catalogue in (ALGOS, ENVS)]
+    kept = [(catalogue, dict(catalogue.specs)) for catalogue in CATALOGUES]
     yield
     for catalogue, specs in kept:
         catalogue.specs.clear()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, Discrete
 
 from pgbench.catalogue.registry import EnvSpec, find_env, resolve
 from pgbench.errors import PgbenchError
@@ -50,6 +50,18 @@ class ContinuousActions(Protocol):
 
     single_observation_space: Box
     single_action_space: Box
+
+
+@runtime_checkable
+class DiscreteActions(Protocol):
+    """Observations (n, d) are vectors (a Box of one dimension), actions (n,) of a Discrete space.
+
+    An algorithm counts actions from 0; the environment gets int64 numbers from the space's
+    `start` on. All else is as for `ContinuousActions`.
+    """
+
+    single_observation_space: Box
+    single_action_space: Discrete
 
 
 @runtime_checkable
@@ -95,6 +107,16 @@ class KnownOptimum(Protocol):
     def optimum(self) -> Optimum:
         """The optimum, computed on first use; may take seconds."""
         ...
+
+
+@runtime_checkable
+class VectorReward(Protocol):
+    """Every step is rewarded by a vector of `reward_size` numbers: rewards are float (n, k).
+
+    Only an algorithm that requires this fits such an environment.
+    """
+
+    reward_size: int
 
 
 @runtime_checkable
@@ -169,14 +191,22 @@ CAPABILITIES: dict[str, type] = {
     "ContinuousActions": ContinuousActions,
     "Demonstrations": Demonstrations,
     "Differentiable": Differentiable,
+    "DiscreteActions": DiscreteActions,
     "Graph": Graph,
     "Groups": Groups,
     "Hints": Hints,
     "KnownOptimum": KnownOptimum,
     "Text": Text,
     "Verifier": Verifier,
+    "VectorReward": VectorReward,
     "WeeklySales": WeeklySales,
 }
+
+
+def promises(spec: EnvSpec) -> dict[str, type]:
+    """What an environment has to have: `Resumable`, and its capabilities, as far as known here."""
+    known = {name: CAPABILITIES[name] for name in sorted(spec.capabilities & set(CAPABILITIES))}
+    return {"Resumable": Resumable, **known}
 
 
 def make(env: str | EnvSpec, num_envs: int = 1, seed: int | None = None, **kwargs: Any) -> Any:

@@ -237,7 +237,7 @@ def evaluate(
     from pgbench.runs.report import is_run, newest
     from pgbench.runs.result import load
     from pgbench.runs.video import film, writers
-    from pgbench.statistics.intervals import t_interval
+    from pgbench.statistics.intervals import mean_interval
 
     if folder is None or (folder.is_dir() and not is_run(folder)):
         folder = newest(folder or runs, algo, env)
@@ -265,14 +265,14 @@ def evaluate(
     if save:
         raise PgbenchError(f"--save is for language models; {folder}/policy.pt holds this policy")
     result = run_episodes(acting, loaded.env, episodes or 20, seed, loaded.env_kwargs)
-    low, high = t_interval(result.returns)
+    limits = mean_interval(result.returns, *loaded.env.metrics[0].bounds(result.returns))
+    within = f", 95% interval [{limits[0]:,.1f}, {limits[1]:,.1f}]" if limits else ""
     if as_json:
         data = {"returns": result.returns, "lengths": result.lengths}
         typer.echo(json.dumps({**data, **({"details": result.details} if result.details else {})}))
     else:
         typer.echo(
-            f"{loaded.env.id} return {result.mean:,.1f}, 95% interval "
-            f"[{low:,.1f}, {high:,.1f}] over {len(result.returns)} episodes"
+            f"{loaded.env.id} return {result.mean:,.1f}{within} over {len(result.returns)} episodes"
         )
         typer.echo("".join(f"  {line}\n" for line in show_details(result.details)), nl=False)
     if video:

@@ -25,6 +25,8 @@ Examples:
   pgbench check ./mine.py
   pgbench check ./mine.py --env pendulum
   pgbench check ppo --env hopper
+  pgbench check --env ./world.py                    an environment, by itself
+  pgbench check --env math --set source=rows.jsonl
 """
 
 new = typer.Typer(
@@ -108,14 +110,49 @@ def new_suite(
 
 
 def check(
-    name: Annotated[str, typer.Argument(help="An algorithm, or a .py file.")],
+    name: Annotated[
+        str | None, typer.Argument(help="An algorithm or environment, or a .py file.")
+    ] = None,
     env: Annotated[
         str | None,
-        typer.Option("--env", "-e", help="Environment to check on (default: a small one)."),
+        typer.Option("--env", "-e", help="Check an algorithm on it; without one, itself."),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", "-s", help="A config key (key=value) or env.<keyword>=value."),
     ] = None,
 ) -> None:
-    """The contract of every algorithm, tested; exit code 1 if broken."""
+    """The contract of an algorithm or environment, tested; exit code 1 if broken."""
+    from pgbench.catalogue.registry import find_env
+    from pgbench.cli.catalogue import named
+    from pgbench.errors import PgbenchError
     from pgbench.runs.contract import check_algorithm
+    from pgbench.runs.env_contract import check_environment
+    from pgbench.runs.plan import env_settings
+    from pgbench.settings.config import parse_settings
 
-    if not check_algorithm(name, env, typer.echo):
+    settings = parse_settings(set_ or [])
+    algo, world = name, env if name is None else None
+    if name is not None:
+        algos, envs, loops = named(name)
+        if loops and not algos and not envs:
+            raise PgbenchError(f"{name} is a loop; check an algorithm that uses it")
+        if envs and env is None:
+            world = name
+        if not algos:
+            algo = None
+        elif envs and env is None:
+            env = name  # a file that brings both
+    if algo is None and world is None:
+        raise PgbenchError("name what to check: an algorithm, or --env an environment")
+    passed = True
+    if world is not None:
+        mine = {key.removeprefix("env."): value for key, value in settings.items()}
+        given = mine if algo is None else {
+            key: mine[key] for key in mine if f"env.{key}" in settings
+        }  # fmt: skip
+        passed = check_environment(world, env_settings(find_env(world), given), typer.echo)
+    if algo is not None:
+        passed = check_algorithm(algo, env, typer.echo, settings) and passed
+    if not passed:
         raise typer.Exit(1)

@@ -70,6 +70,7 @@ class Environment(Struct):
     metric: Metric
     golden: str
     sandbox: str | UnsetType = UNSET
+    registered: Table | UnsetType = UNSET
 
 
 class Tuning(Struct):
@@ -113,7 +114,8 @@ class Identity(Struct):
     budget: Count
     protocol: Episodes
     purpose: str
-    sources: tuple[str | None, str | None]
+    # of the algorithm, of the environment, of the loop where it is a plug-in's
+    sources: Annotated[list[str | None], Meta(min_length=2, max_length=3)]
     data: dict[str, str] | UnsetType = UNSET
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pgbench.catalogue.capabilities import make
 from pgbench.catalogue.registry import EnvSpec, find_env, load
-from pgbench.errors import Breach
+from pgbench.errors import Breach, PgbenchError
 from pgbench.records.details import Detail, checked
 from pgbench.support.seeding import eval_seeds
 from pgbench.worlds import checks
@@ -63,6 +63,11 @@ def evaluate(
     if spec.evaluator:
         found = load(spec.evaluator, spec.extra)(policy, spec, seeds, env_kwargs or {})
         return _judged(found, spec)
+    if "VectorReward" in spec.capabilities:
+        raise PgbenchError(
+            f"{spec.id} rewards by vectors, of which a score is to be made first: its catalogue "
+            "entry names no evaluator that does (EnvSpec.evaluator)"
+        )
     returns: list[float] = []
     lengths = []
     cut = 0

@@ -5,22 +5,38 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 
 from pgbench.errors import Breach, Diverged
 from pgbench.learning.algorithm import Algorithm
+from pgbench.loops.base import Loop
 from pgbench.records.details import checked
 from pgbench.records.record import NO_SANDBOX, PLAIN, SCHEMA, record_id
 from pgbench.runs import provenance
 from pgbench.runs.evaluation import Evaluation
+from pgbench.runs.plan import Plan
 from pgbench.settings.config import digest, plain
 from pgbench.support.names import NAME
 from pgbench.support.seeding import eval_seeds
 
-if TYPE_CHECKING:
-    from pgbench.runs.runner import Run
+
+class Recorded(Protocol):
+    """What a record is made from: `pgbench.runs.runner.Run` as it stands."""
+
+    plan: Plan
+    loop: Loop
+    algorithm: Algorithm
+    env: Any
+    created: str
+    golden: str  # fingerprint of the environment
+    curve: list[dict[str, Any]]
+    resumed: int
+
+    def costs(self) -> dict[str, Any]:
+        """Steps, seconds, memory so far."""
+        ...
 
 
 def checksum(algorithm: Algorithm) -> str:
@@ -69,13 +85,14 @@ def _policies(algorithm: Algorithm) -> dict[str, Any]:
 
 
 def make_record(
-    run: Run, status: str, final: Evaluation | None, error: Exception | None
+    run: Recorded, status: str, final: Evaluation | None, error: Exception | None
 ) -> dict[str, Any]:
     """The record of `run` as it stands (schema: docs/architecture.md)."""
     plan, loop, state = run.plan, run.loop, run.algorithm.state
     config, defaults = plain(plan.config), plain(type(plan.config)())
     costs = run.costs()
     sandbox = getattr(run.env, "sandbox", "")  # of code environments: what kept programs in
+    registered = getattr(run.env, "registered", None)  # with Gymnasium: as what, of which package
     record: dict[str, Any] = {
         "schema": SCHEMA,
         "created": run.created,
@@ -94,14 +111,15 @@ def make_record(
             "id": plan.env.name,
             "kwargs": dict(plan.env_kwargs),
             "underlying": plan.env.underlying,
-            "metric": asdict(plan.env.metrics[0]),
+            "metric": plan.env.metrics[0].told,
             "golden": run.golden,
             **({"sandbox": sandbox} if sandbox else {}),
+            **({"registered": registered} if registered else {}),
         },
         "protocol": {
             "seed": plan.seed,
             "budget": plan.budget,
-            "unit": plan.env.budget_unit,
+            "unit": plan.loop.unit,
             **asdict(plan.protocol),
             "train_seed": run.algorithm.setup.seed,
             "eval_seeds": digest(

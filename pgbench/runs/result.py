@@ -11,7 +11,15 @@ from typing import Any
 import torch
 
 from pgbench.catalogue.fingerprint import golden
-from pgbench.catalogue.registry import AlgoSpec, EnvSpec, find_algo, find_env, resolve
+from pgbench.catalogue.registry import (
+    AlgoSpec,
+    EnvSpec,
+    LoopSpec,
+    find_algo,
+    find_env,
+    find_loop,
+    resolve,
+)
 from pgbench.errors import PgbenchError
 from pgbench.learning.policy import Policy
 from pgbench.records.record import read_run
@@ -78,7 +86,9 @@ class Result:
         Raises: PgbenchError naming the whole path of whatever is not there.
         """
         identity, out = self.record["identity"], []
-        specs: tuple[AlgoSpec | EnvSpec, ...] = (self.algo, self.env)
+        specs: list[AlgoSpec | EnvSpec | LoopSpec] = [self.algo, self.env]
+        if len(identity["sources"]) > 2:  # of a loop that is a plug-in's
+            specs.append(find_loop(self.algo.loop, self.algo.name))
         for spec, began in zip(specs, identity["sources"], strict=True):
             if origins.sources(spec) != began:
                 file = spec.origin.rpartition(":")[0]

@@ -11,12 +11,12 @@ from typing import Any
 
 import torch
 
-from pgbench.catalogue.capabilities import CAPABILITIES, Resumable, make
+from pgbench.catalogue.capabilities import make, promises
 from pgbench.catalogue.fingerprint import golden
 from pgbench.catalogue.registry import resolve
 from pgbench.errors import Breach, Diverged, PgbenchError
 from pgbench.learning.algorithm import Algorithm, Setup, same_origin
-from pgbench.loops.base import Loop, Phase
+from pgbench.loops.base import Loop, Phase, check_made
 from pgbench.records.record import read_run, tidy
 from pgbench.runs import provenance
 from pgbench.runs.evaluation import Evaluation, evaluate
@@ -45,8 +45,7 @@ def build(plan: Plan) -> tuple[Algorithm, Any, Loop]:
     torch.set_num_threads(plan.threads)
     num_envs = getattr(plan.config, "num_envs", 1)
     env = make(plan.env, num_envs=num_envs, **plan.env_kwargs)
-    promised = {name: CAPABILITIES[name] for name in sorted(plan.env.capabilities)}
-    check_env(env, plan.env.id, num_envs, {"Resumable": Resumable, **promised})
+    check_env(env, plan.env.id, num_envs, promises(plan.env))
     setup = Setup(
         observation_space=env.single_observation_space,
         action_space=env.single_action_space,
@@ -57,12 +56,13 @@ def build(plan: Plan) -> tuple[Algorithm, Any, Loop]:
         env=env,
     )
     algorithm: Algorithm = resolve(plan.algo)(plan.config, setup)
-    loop = load_loop(plan.algo.loop)(
+    loop = load_loop(plan.loop)(
         algorithm,
         env,
         plan.budget,
         train_seed(plan.env.name, plan.seed, "loop", purpose=plan.purpose),
     )
+    check_made(loop, plan.loop.name)
     return algorithm, env, loop
 
 
@@ -161,6 +161,8 @@ class Run:
         self._write("running")  # first of all: without it a killed run's folder is not trusted
         self.log = Log(self.folder, self.loop.steps, offset)
         self.progress.start(self.plan, self.loop.steps, self.loop.budget, offset > 0)
+        if note := getattr(self.env, "note", ""):
+            self.progress.note(note)
         try:
             if self.due:
                 self._evaluate_if_due()
@@ -204,7 +206,7 @@ class Run:
             bad = [name for name, value in metrics.items() if not math.isfinite(value)]
             if bad:
                 raise Diverged(
-                    f"{', '.join(bad)} not finite after {loop.steps} {self.plan.env.budget_unit}"
+                    f"{', '.join(bad)} not finite after {loop.steps} {self.plan.loop.unit}"
                 )
             if loop.episodes.mean is not None:
                 metrics["train_return"] = loop.episodes.mean
@@ -251,7 +253,7 @@ class Run:
             )
         if not math.isfinite(result.mean):
             raise Diverged(
-                f"evaluation gave {result.mean} after {self.loop.steps} {self.plan.env.budget_unit}"
+                f"evaluation gave {result.mean} after {self.loop.steps} {self.plan.loop.unit}"
             )
         return result
 

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Callable
 
 from pgbench.errors import PgbenchError
 
 
 def report_errors(program: Callable[[list[str]], object]) -> None:
-    """Call `program` with the command line's words; errors become one line and an exit code."""
+    """Call `program` with the command line's words; errors become one line and an exit code.
+
+    A warning, whoever gives it, becomes a line without path and source; `--debug` shows those.
+    """
     debug = "--debug" in sys.argv
+    if not debug:
+        warnings.formatwarning = lambda message, *where: f"pgbench: warning: {_line(message)}\n"
     arguments = [word for word in sys.argv[1:] if word != "--debug"]
     try:
         program(arguments)
@@ -42,4 +48,8 @@ def report_errors(program: Callable[[list[str]], object]) -> None:
 
 def say(text: str) -> None:
     """One line on standard error."""
-    print("pgbench: " + " ".join(text.split()), file=sys.stderr)
+    print(f"pgbench: {_line(text)}", file=sys.stderr)
+
+
+def _line(text: object) -> str:
+    return " ".join(str(text).split())

@@ -11,7 +11,6 @@ gives the setting. Imports `bench` and below; `space` says what is drawn, `searc
 from __future__ import annotations
 
 import importlib.metadata
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property

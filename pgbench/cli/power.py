@@ -110,6 +110,6 @@ def power(
         typer.echo(table(head, shown) + "\n")
     typer.echo(
         "A power of 80% at a level of 5%, for rows of typical spread: two rows by Welch's test;\n"
-        "among all rows as ranks are made. `all`: mean normalised scores over the environments; the\n"
-        "others in their own unit. `-`: fewer than three seeds, or equal ones, tell no spread."
+        "among all rows as ranks are made. `all`: mean normalised scores over the environments,\n"
+        "the others in their own unit. `-`: fewer than three seeds, or equal ones, tell no spread."
     )

@@ -281,6 +281,7 @@ def test_the_page_is_a_function_of_files_and_records(claims_file, add_runs, tmp_
     page = to_markdown(hold(find_claims(root), root))
     assert page == to_markdown(hold(find_claims(root), root))
     assert "### ppo-1: inconclusive" in page
+    assert "**inconclusive** (power of check " in page  # an open verdict with its power
     assert "12 of 12 runs, 1 failed; results " in page
     assert "By \\| the way." in page
     row = (

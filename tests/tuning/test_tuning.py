@@ -101,8 +101,7 @@ def test_a_failed_run_counts_as_the_random_anchor_or_else_the_worst_of_its_study
     one = summary(tuning, [study])
     assert [t["score"] for t in one["studies"][0]["trials"]] == [15.0, (4.71 + 30) / 2]
     assert one["failed_runs"] == 1 and "random" in one["studies"][0]["failed_run"]["origin"]
-    low, high = one["studies"][0]["trials"][0]["interval"]
-    assert (low, high) == pytest.approx((15 - 63.531, 15 + 63.531), abs=1e-3)  # t(0.975, 1) * 5
+    assert one["studies"][0]["trials"][0]["interval"] is None  # two seeds tell none
     bare = replace(tuning, base=replace(tuning.base, env=replace(tuning.base.env, anchors={})))
     assert floor_of(bare, study).score == 10.0
     assert summary(bare, [study])["studies"][0]["trials"][1]["score"] == 20.0

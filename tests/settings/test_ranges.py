@@ -146,7 +146,6 @@ def test_make_checks_too_and_takes_what_is_right():
             "option of k_init other than 1 and random_control=none or rows, or of k_final other "
             "than 1 and schedule=linear and .*; it does nothing with k_final=1 and k_init=1",
         ),
-        ("text/d3s", {"n_init": 1, "scope": "intra"}, "scope is an option of n_init other than 1"),
         ("text/riskpo", {"prompts": 1, "group": 1, "centred": True}, "a score with itself alone"),
         ("text/riskpo", {"group": 1, "quantiles": "bundle"}, "quantiles=bundle compares a score"),
         ("text/riskpo", {"risk": "mean", "centred": True}, "centred is an option of form=paper"),

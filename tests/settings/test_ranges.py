@@ -109,6 +109,13 @@ def test_a_plan_checks_the_environments_settings(setting):
         make_plan("ppo", "pendulum", settings={f"env.{key}": value}, device="cpu")
 
 
+@pytest.mark.parametrize("name", ["hopper", "ant", "humanoid"])
+@pytest.mark.parametrize("given", [{"derived": ("xpos",)}, {"contact_forces": True}, {"dt": 0.1}])
+def test_what_an_environment_decides_by_itself_is_no_setting(name, given):
+    with pytest.raises(PgbenchError, match=f"unknown setting of {name} '"):
+        make(name, **given)
+
+
 def test_make_checks_too_and_takes_what_is_right():
     with pytest.raises(PgbenchError, match="reset_noise_scale must be at least 0, not -1"):
         make("hopper", reset_noise_scale=-1)

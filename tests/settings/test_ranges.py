@@ -158,7 +158,6 @@ def test_make_checks_too_and_takes_what_is_right():
         ("text/riskpo", {"risk": "mean", "centred": True}, "centred is an option of form=paper"),
         ("text/riskpo", {"quantiles": "batch", "eta": 0.5}, "eta is an option of quantiles="),
         ("text/riskpo", {"bundle": 1, "pairing": "random"}, "pairing is an option of bundle other"),
-        ("text/bapo", {"low_max": 0.6, "high_max": 1.2}, "nothing to search between equal bounds"),
         ("text/bnpo", {"decompose": True, "high": 2}, "high is an option of decompose=false"),
         ("text/copo", {"prompts": 1, "gate": "only-global"}, "prompts must be at least 2"),
         (

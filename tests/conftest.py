@@ -3,6 +3,7 @@ import json
 import sys
 
 import pytest
+from terminals import in_terminal
 
 from pgbench.__main__ import main
 from pgbench.catalogue.registry import CATALOGUES
@@ -195,3 +196,12 @@ def suite_file(tmp_path):
         return path
 
     return write
+
+
+@pytest.fixture
+def terminal():
+    """`terminal(command, press=(pattern, keys))` -> what a terminal of 80 columns got, exit code.
+
+    `keys` are pressed when the output so far has `pattern`.
+    """
+    return in_terminal

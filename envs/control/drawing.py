@@ -27,25 +27,27 @@ def frame(
     y = centre[1] - (np.arange(height) + 0.5 - height / 2) * pixel
     paper = np.full((height, width, 3), 255.0)
     for points, radius, colour in strokes:
-        ends = list(pairwise(points)) or [(points[0], points[0])]
-        distance = np.full((height, width), np.inf)
-        for one, two in ends:
-            # Only where the segment can be seen: a polyline of many costs little.
-            reach = radius + pixel
-            seen_x = np.flatnonzero(
-                (x >= min(one[0], two[0]) - reach) & (x <= max(one[0], two[0]) + reach)
-            )
-            seen_y = np.flatnonzero(
-                (y >= min(one[1], two[1]) - reach) & (y <= max(one[1], two[1]) + reach)
-            )
-            if not len(seen_x) or not len(seen_y):
-                continue
-            box = np.s_[seen_y[0] : seen_y[-1] + 1, seen_x[0] : seen_x[-1] + 1]
-            near = _distance(x[box[1]][None, :], y[box[0]][:, None], one, two)
-            distance[box] = np.minimum(distance[box], near)
+        # Only where it can be seen, the stroke and then each segment: many of them cost little.
+        rows, columns = _near(points, x, y, radius + pixel)
+        part_x, part_y, part = x[columns], y[rows], paper[rows, columns]
+        distance = np.full(part.shape[:2], np.inf)
+        for ends in pairwise(points) if len(points) > 1 else [(points[0], points[0])]:
+            box = _near(ends, part_x, part_y, radius + pixel)
+            gap = _distance(part_x[box[1]][None, :], part_y[box[0]][:, None], *ends)
+            distance[box] = np.minimum(distance[box], gap)
         cover = np.clip((radius - distance) / pixel + 0.5, 0, 1)[..., None]
-        paper += cover * (np.array(colour) - paper)
+        part += cover * (np.array(colour) - part)
     return paper.astype(np.uint8)
+
+
+def _near(
+    points: Iterable[Point], x: NDArray[np.float64], y: NDArray[np.float64], reach: float
+) -> tuple[slice, slice]:
+    """Rows and columns of the pixels at (x, y) no further than `reach` from the points' box."""
+    across, up = np.array(list(points)).T
+    columns = np.searchsorted(x, (across.min() - reach, across.max() + reach))
+    rows = len(y) - np.searchsorted(y[::-1], (up.max() + reach, up.min() - reach))
+    return slice(*rows), slice(*columns)
 
 
 def _distance(

@@ -23,6 +23,7 @@ from pgbench.support.names import unknown
 WHAT = {"gym": "Gymnasium", "mo": "MO-Gymnasium"}
 BUDGETS = {"smoke": 10_000, "small": 100_000, "paper": 1_000_000}
 VERSION = re.compile(r"(.*)-v(\d+)")
+_entries: dict[Any, EnvSpec] = {}  # by name and the registration that it stands for
 
 
 class Entry:
@@ -84,16 +85,13 @@ def _make_one(module: str, id: str, render_mode: str | None, words: dict[str, An
 
     if module:
         importlib.import_module(module)
-    drawn = {"render_mode": render_mode} if render_mode else {}
+    drawn: dict[str, Any] = {"render_mode": render_mode} if render_mode else {}
     with _no_notices():
         return gymnasium.make(id, disable_env_checker=True, **drawn, **words)
 
 
-@functools.cache
 def foreign_env(name: str) -> EnvSpec:
     """The environment that `gym:ID`, `gym:package:ID` or `mo:ID` names; without `-v1` the latest.
-
-    One is made, to see its spaces.
 
     Raises: PgbenchError for an id that is not registered, a package that is missing, spaces that
     no algorithm here takes.
@@ -101,30 +99,42 @@ def foreign_env(name: str) -> EnvSpec:
     prefix, _, rest = name.partition(":")
     module, _, wanted = rest.rpartition(":")
     _imported(name, prefix, module)
-    spec = _registered(name, prefix, wanted)
-    base, version = spec.id, 0
-    if found := VERSION.fullmatch(spec.id):
+    return _entry(f"{prefix}:{module}:" if module else f"{prefix}:", module, wanted)
+
+
+def _entry(start: str, module: str, wanted: str) -> EnvSpec:
+    """The catalogue's entry for an id; `start` is what stands before the id in the name."""
+    registered = _registered(start, wanted)
+    key = start, registered.id, id(registered)
+    if key not in _entries:
+        _entries[key] = _made(start, module, registered)
+    return _entries[key]
+
+
+def _made(start: str, module: str, registered: Any) -> EnvSpec:
+    """An environment is made, to see its spaces."""
+    name, base, version = f"{start}{registered.id}", registered.id, 0
+    if found := VERSION.fullmatch(base):
         base, version = found[1], int(found[2])
-    id = f"{prefix}:{module}{':' if module else ''}{base}"
-    entry = Entry(name, module, spec)
+    entry = Entry(name, module, registered)
     with _in_one_line(name, {}):
-        env = _make_one(module, spec.id, None, {})
+        env = _make_one(module, registered.id, None, {})
     try:
         capabilities = _capabilities(env, entry, name)
     finally:
         env.close()
     package, package_version = _package(entry.__wrapped__)
     return EnvSpec(
-        id=id,
+        id=f"{start}{base}",
         version=version,
         family="morl" if "VectorReward" in capabilities else "control",
         entry_point=entry,
-        summary=f"{spec.id} of {package}, as it is registered with Gymnasium",
-        underlying=f"{spec.id} ({package} {package_version})",
+        summary=f"{registered.id} as it is registered with Gymnasium",
+        underlying=f"{registered.id} of {package} {package_version}",
         metrics=(Metric("return per episode"),),
         budgets=BUDGETS,
         capabilities=frozenset(capabilities),
-        max_episode_steps=spec.max_episode_steps,
+        max_episode_steps=registered.max_episode_steps,
         origin=_origin(module, entry.__wrapped__),
     )
 
@@ -151,8 +161,11 @@ def _imported(name: str, prefix: str, module: str) -> None:
             ) from error
 
 
-def _registered(name: str, prefix: str, wanted: str) -> Any:
-    """Gymnasium's own spec of the id; of an id without a version the latest one."""
+def _registered(start: str, wanted: str) -> Any:
+    """Gymnasium's own spec of the id; of an id without a version the latest one.
+
+    Raises: PgbenchError with the nearest ids if there is none.
+    """
     import gymnasium
 
     known = gymnasium.registry
@@ -166,12 +179,13 @@ def _registered(name: str, prefix: str, wanted: str) -> Any:
         elif unversioned and unversioned[1] in known:  # our name of an id that has no version
             wanted = unversioned[1]
     if wanted not in known:
-        ours = (id for id in known if not id.startswith("pgbench/"))
+        ids = (f"{start}{id}" for id in known if not id.startswith("pgbench/"))
+        registry = WHAT[start.partition(":")[0]]
         raise unknown(
             "environment",
-            name,
-            (f"{prefix}:{id}" for id in ours),
-            f"{WHAT[prefix]} has no such id; gym:PACKAGE:ID imports the package that registers it",
+            f"{start}{wanted}",
+            ids,
+            f"{registry} has no such id; gym:PACKAGE:ID imports the package that registers it",
         )
     return known[wanted]
 
@@ -215,7 +229,11 @@ def _constructor(spec: Any, name: str) -> Any:
 
 def _package(point: Callable[..., Any]) -> tuple[str, str]:
     """The distribution that a constructor is from, and its version; of a file of one's own none."""
-    top = point.__module__.partition(".")[0]
+    return _distribution(point.__module__.partition(".")[0])
+
+
+@functools.cache  # reads the metadata of everything that is installed
+def _distribution(top: str) -> tuple[str, str]:
     try:
         return top.replace("_", "-"), importlib.metadata.version(top)
     except importlib.metadata.PackageNotFoundError:  # its distribution may have another name

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 KINDS = ("algos", "envs", "loops", "suites")
 MODELS = ("nano", "smollm2-135m")  # what pgbench.lm.sources knows by name
+FOREIGN = (
+    "and gym:ID, any that is registered with Gymnasium (gym:CartPole-v1, gym:PACKAGE:ID), and "
+    "mo:ID, one of MO-Gymnasium's (docs/environments.md)"
+)
 EXAMPLES = """\b
 Examples:
   pgbench list algos
@@ -23,6 +27,7 @@ Examples:
   pgbench list loops
   pgbench explain ppo
   pgbench explain hopper
+  pgbench explain gym:CartPole-v1
   pgbench compat ./my_algo.py
 """
 
@@ -45,7 +50,7 @@ def list_(
     """The catalogue: algorithms, environments, loops, suites."""
     from pgbench.catalogue.registry import ALGOS, ENVS, LOOPS
     from pgbench.support.names import unknown
-    from pgbench.support.text import table, width
+    from pgbench.support.text import fitted, table, width
 
     head: tuple[str, ...]
     rows: list[tuple[str, ...]]
@@ -92,6 +97,8 @@ def list_(
         typer.echo(json.dumps(data, indent=1))
     elif rows:
         typer.echo(table(head, rows, width()))
+        if kind == "envs":
+            typer.echo(f"\n{fitted(FOREIGN, width())}", err=True)
     else:
         where = f" in {root / 'suites'}" if kind == "suites" else ""
         typer.echo(f"there are no {kind}{where} yet")
@@ -263,11 +270,14 @@ def _family_doc(spec: EnvSpec) -> str:
 
 
 def _optimum(spec: EnvSpec) -> str:
-    """The best cost, or what bounds it; computed here, which may take seconds."""
+    """The best score, or what bounds it; computed here, which may take seconds."""
     from pgbench.catalogue.capabilities import make
 
     found = make(spec).optimum
-    what = "The least cost" if found.kind == "optimum" else "A lower bound on the cost"
+    most = spec.metrics[0].direction == "max"
+    what = "The highest return" if most else "The least cost"
+    if found.kind != "optimum":
+        what = "An upper bound on the return" if most else "A lower bound on the cost"
     where = ", with the default settings," if _instances(spec) else ""
     return f"{what} of any policy{where} is {found.value:.6g} (by {found.origin})."
 

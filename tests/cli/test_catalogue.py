@@ -1,9 +1,7 @@
-"""`list`, `explain`, `compat`, `doctor`, `new`: pages that fit the terminal, lines that help."""
+"""`list`, `explain`, `compat`, `doctor`: pages that fit the terminal, lines that help."""
 
 import json
 import re
-import subprocess
-import sys
 
 import pytest
 
@@ -247,32 +245,6 @@ def test_explain_an_environment_file(cli, tmp_path):
     assert "A world of its own." in out
     assert re.search(r"size +3", out)
     assert "--env world.py" in out
-
-
-def test_new_algorithm_runs_and_is_clean(cli, tmp_path):
-    code, out, _ = cli("new", "algo", "my-algo")
-    assert code == 0
-    assert "pgbench run --algo ./my_algo.py" in out
-    run = ["run", "--algo", "./my_algo.py", "--env", "inverted-pendulum", "--budget", "512"]
-    code, out, err = cli(*run, "--episodes", 2, "--no-compile", "--json")
-    assert code == 0, err
-    assert json.loads(out)["algorithm"]["name"] == "my-algo"
-    assert "my-algo" in cli("explain", "./my_algo.py")[1]
-    for words in (["check", "--ignore", "I001"], ["format", "--check"]):
-        done = subprocess.run(
-            [sys.executable, "-m", "ruff", *words, "--line-length", "100", "my_algo.py"],
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stdout
-
-
-def test_new_refuses_names_and_overwriting(cli, tmp_path):
-    (tmp_path / "mine.py").write_text("precious")
-    for name in ("3x", "a b", "a/b", "class", "Mine", "é", "", "mine"):
-        code, _, err = cli("new", "algo", name)
-        assert (code, err.count("\n")) == (2, 1), name
-    assert (tmp_path / "mine.py").read_text() == "precious"
 
 
 def test_doctor(cli):

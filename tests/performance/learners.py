@@ -1,6 +1,8 @@
 """Learners side by side with Stable-Baselines3 and CleanRL: interleaved rounds, medians.
 
     python tests/performance/learners.py ppo --sb3-python PEER/bin/python
+    python tests/performance/learners.py ppo --env cartpole --sb3-python PEER/bin/python
+    python tests/performance/learners.py ppo --before OLD/bin/python
     python tests/performance/learners.py ppo --rounds 5 --returns --sb3-python ... --cleanrl FILE
     python tests/performance/learners.py sac --sb3-python PEER/bin/python --threads 2
 
@@ -12,7 +14,7 @@ and compilation; `whole` is the process from start to end, all included.
 
 `--sb3-python` names an interpreter with stable-baselines3 installed, `--cleanrl` a copy of its
 `ppo_continuous_action.py` that runs under the installed Gymnasium (it prints `SPS:` lines and
-is given 8 environments).
+is given 8 environments). `--before` names one with another version of this package.
 """
 
 from __future__ import annotations
@@ -27,6 +29,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+from pgbench.catalogue.registry import find_env
 
 START = 1000  # random steps before SAC's first update
 
@@ -138,29 +142,32 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=0, help="torch threads; 0: each its default")
     parser.add_argument("--sb3-python")
+    parser.add_argument("--before", help="an interpreter with another version of this package")
     parser.add_argument("--cleanrl", help="ppo_continuous_action.py")
     parser.add_argument("--returns", action="store_true", help="also compare the returns")
     args = parser.parse_args()
     if args.cleanrl and not args.sb3_python:
         parser.error("--cleanrl runs under the interpreter that --sb3-python names")
     steps = args.steps or (100_352 if args.kind == "ppo" else 3000)
-    gym_id = {"hopper": "Hopper-v5", "walker2d": "Walker2d-v5", "halfcheetah": "HalfCheetah-v5"}
+    gym_id = find_env(args.env).underlying
     names = ["ppo"] if args.kind == "ppo" else ["sac", "mdpo-off"]
     results: dict[str, list[dict[str, float]]] = {}
     for seed in range(args.rounds):
         for name in names:
             for compiled in (1, 0) if seed < 3 else (1,):
-                with tempfile.TemporaryDirectory() as runs:
-                    row = child(sys.executable, OURS, name, args.env, steps, seed, args.threads,
-                                START, compiled, runs)  # fmt: skip
-                label = f"pgbench {name}" + ("" if compiled else ", not compiled")
-                results.setdefault(label, []).append(row)
+                for python, word in ((sys.executable, ""), (args.before, " before")):
+                    if python:
+                        with tempfile.TemporaryDirectory() as runs:
+                            row = child(python, OURS, name, args.env, steps, seed, args.threads,
+                                        START, compiled, runs)  # fmt: skip
+                        label = f"pgbench {name}{word}" + ("" if compiled else ", not compiled")
+                        results.setdefault(label, []).append(row)
         if args.sb3_python:
-            row = child(args.sb3_python, SB3, args.kind, gym_id[args.env], steps, seed,
+            row = child(args.sb3_python, SB3, args.kind, gym_id, steps, seed,
                         args.threads or (1 if args.kind == "ppo" else 2), START)  # fmt: skip
             results.setdefault("Stable-Baselines3", []).append(row)
         if args.cleanrl and args.kind == "ppo":
-            row = cleanrl(args.sb3_python, args.cleanrl, gym_id[args.env], steps, seed)
+            row = cleanrl(args.sb3_python, args.cleanrl, gym_id, steps, seed)
             results.setdefault("CleanRL", []).append(row)
         print(f"round {seed + 1} of {args.rounds} done", file=sys.stderr)
     columns = ["rate", "whole", "evaluate", "checkpoint"] + ["return"] * args.returns

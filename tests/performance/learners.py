@@ -10,7 +10,8 @@ Every round runs each contestant once, in a process of its own, at equal setting
 environments x 256 steps, 10 epochs, minibatches of 64, two 64-64 tanh networks, normalised
 observations and rewards; SAC with one environment, one update a step, batch 256, 256-256 ReLU.
 `steps/s` is from the second iteration (PPO) or the first update (SAC) on: it leaves out imports
-and compilation; `whole` is the process from start to end, all included.
+and compilation; `steps/CPU s` is the same by the processor time of the process, which other load on
+the machine changes less; `whole` is the process from start to end, all included.
 
 `--sb3-python` names an interpreter with stable-baselines3 installed, `--cleanrl` a copy of its
 `ppo_continuous_action.py` that runs under the installed Gymnasium (it prints `SPS:` lines and
@@ -51,6 +52,7 @@ class Clock(BaseCallback):
         mark = 2048 if kind == "ppo" else start
         if self.first is None and self.num_timesteps > mark:
             self.first, self.at = time.perf_counter(), self.num_timesteps
+            self.cpu = time.process_time()
         return True
 clock = Clock()
 if kind == "ppo":
@@ -62,13 +64,14 @@ else:
     model = SAC("MlpPolicy", env, learning_starts=start, seed=seed, device="cpu")
 model.learn(steps, callback=clock)
 rate = (model.num_timesteps - clock.at) / (time.perf_counter() - clock.first)
+cpu = (model.num_timesteps - clock.at) / (time.process_time() - clock.cpu)
 if kind == "ppo":
     test = VecNormalize(make_vec_env(env_id, 1, seed=seed + 10_000), norm_reward=False)
     test.obs_rms, test.training = env.obs_rms, False
 else:
     test = make_vec_env(env_id, 1, seed=seed + 10_000)
 mean, _ = evaluate_policy(model, test, n_eval_episodes=20)
-print(json.dumps({"rate": rate, "return": float(mean)}))
+print(json.dumps({"rate": rate, "cpu": cpu, "return": float(mean)}))
 """
 
 OURS = """
@@ -81,20 +84,24 @@ settings = {} if kind == "ppo" else {"start": start}
 plan = make_plan(kind, env_id, seed=int(seed), budget=int(steps), settings=settings, device="cpu",
                  compile=compiled == "1", threads=int(threads) or None)
 class Clocked(Run):
-    first, inside = None, 0.0
+    first, inside, cpu_inside = None, 0.0, 0.0
     def _after(self, phase):
-        before = self.spent["evaluate_s"] + self.spent["checkpoint_s"]
+        before, cpu = self.spent["evaluate_s"] + self.spent["checkpoint_s"], time.process_time()
         super()._after(phase)
         if self.first is None and phase.name == "update":
             self.first, self.at = time.perf_counter(), self.loop.steps
+            self.cpu_first = time.process_time()
         elif self.first is not None:  # peers neither evaluate nor save: what ours took goes out
             self.inside += self.spent["evaluate_s"] + self.spent["checkpoint_s"] - before
+            self.cpu_inside += time.process_time() - cpu
         self.last, self.end = time.perf_counter(), self.loop.steps
+        self.cpu_last = time.process_time()
 run = Clocked(plan, Path(runs))
 record = run.go()
 cost = record["cost"]
 print(json.dumps({
     "rate": (run.end - run.at) / (run.last - run.first - run.inside),
+    "cpu": (run.end - run.at) / (run.cpu_last - run.cpu_first - run.cpu_inside),
     "return": record["result"]["score"],
     "evaluate": cost["evaluate_s"] / cost["wall_s"],
     "checkpoint": cost["checkpoint_s"] / cost["wall_s"],
@@ -170,8 +177,11 @@ def main() -> None:
             row = cleanrl(args.sb3_python, args.cleanrl, gym_id, steps, seed)
             results.setdefault("CleanRL", []).append(row)
         print(f"round {seed + 1} of {args.rounds} done", file=sys.stderr)
-    columns = ["rate", "whole", "evaluate", "checkpoint"] + ["return"] * args.returns
-    print("| | steps/s | whole, s | evaluation | checkpoints |" + " return |" * args.returns)
+    columns = ["rate", "cpu", "whole", "evaluate", "checkpoint"] + ["return"] * args.returns
+    print(
+        "| | steps/s | steps/CPU s | whole, s | evaluation | checkpoints |"
+        + " return |" * args.returns
+    )
     print("| --- |" + " --- |" * len(columns))
     for label, rows in results.items():
         cells = []

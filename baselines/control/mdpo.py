@@ -35,7 +35,7 @@ from pgbench.learning.nets import Distribution, Mlp, policy_net
 from pgbench.learning.ops.fit import clipped_value_loss, shuffled
 from pgbench.learning.ops.returns import gae, standardize
 from pgbench.learning.optim import adam_, clip_norm, with_adam
-from pgbench.settings.config import Settings, option
+from pgbench.settings.config import Settings, option, other
 
 LOG_FLOOR = math.log(1e-6)
 
@@ -71,7 +71,7 @@ class Config(Settings):
         above=0,
     )
     gamma: float = option(0.99, "discount", "Paper", within=(0, 1))
-    lam: float = option(0.95, "GAE lambda", "Paper", within=(0, 1))
+    lam: float = option(0.95, "GAE lambda", "Paper", within=(0, 1), only={"gamma": other(0)})
     vf_epochs: int = option(5, "passes over the rollout for the value", "Released code", at_least=1)
     vf_minibatch: int = option(128, "transitions a value step", "Released code", at_least=1)
     vf_clip: float = option(0.2, "c of Eq. 6", "Released code", above=0)

@@ -28,7 +28,7 @@ from pgbench.learning.nets import Distribution, Mlp, policy_net
 from pgbench.learning.ops.fit import shuffled
 from pgbench.learning.ops.returns import gae
 from pgbench.learning.optim import adam_, clip_norm, with_adam
-from pgbench.settings.config import Settings, option
+from pgbench.settings.config import Settings, option, other
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Config(Settings):
     epochs: int = option(10, "passes over the rollout", "Table 3", at_least=1)
     minibatch: int = option(64, "transitions a gradient step", "Table 3", at_least=2)
     gamma: float = option(0.99, "discount", "Table 3", within=(0, 1))
-    lam: float = option(0.95, "GAE lambda", "Table 3", within=(0, 1))
+    lam: float = option(0.95, "GAE lambda", "Table 3", within=(0, 1), only={"gamma": other(0)})
     clip: float = option(0.2, "epsilon of Eq. 7", "Table 1: best of the tried", above=0)
     vf_coef: float = option(0.5, "c1 of Eq. 9; the networks share no parameters", at_least=0)
     ent_coef: float = option(0.0, "c2 of Eq. 9", "Section 6.1: no entropy bonus", at_least=0)

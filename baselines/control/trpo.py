@@ -34,7 +34,7 @@ from pgbench.learning.nets import Distribution, Mlp, policy_net
 from pgbench.learning.ops.fit import clipped_value_loss, shuffled
 from pgbench.learning.ops.returns import gae, standardize
 from pgbench.learning.optim import adam_, with_adam
-from pgbench.settings.config import Settings, option
+from pgbench.settings.config import Settings, option, other
 
 TINY = 1e-20  # keeps the quotients of a zero gradient at zero
 
@@ -49,13 +49,15 @@ class Config(Settings):
     cg_iterations: int = option(10, "conjugate-gradient iterations, Eq. 4", at_least=1)
     damping: float = option(0.1, "added to the diagonal of F, Eq. 4", at_least=0)
     backtracks: int = option(10, "step sizes tried, Eq. 5", at_least=1)
-    shrink: float = option(0.8, "factor between them", above=0, below=1)
+    shrink: float = option(
+        0.8, "factor between them", above=0, below=1, only={"backtracks": other(1)}
+    )
     horizon: int = option(2048, "transitions an iteration, over all environments", at_least=2)
     num_envs: int = option(8, "environments stepped in parallel", at_least=1)
     gamma: float = option(
         0.99, "discount", "Table of parameters for continuous control", within=(0, 1)
     )
-    lam: float = option(0.95, "GAE lambda", within=(0, 1))
+    lam: float = option(0.95, "GAE lambda", within=(0, 1), only={"gamma": other(0)})
     lr: float = option(3e-4, "Adam step size of the value", above=0)
     vf_epochs: int = option(5, "passes over the rollout for the value", at_least=1)
     vf_minibatch: int = option(128, "transitions a value step", at_least=1)

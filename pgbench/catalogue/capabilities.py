@@ -46,7 +46,7 @@ class ContinuousActions(Protocol):
 
     Actions are floats; their bounds may be infinite (an algorithm that scales to them refuses
     that). Observations and rewards are finite numbers below 1e18. What every environment must be
-    besides is in docs/contract.md, and checked by `pgbench.worlds.checks`.
+    besides is in docs/plugins.md, and checked by `pgbench.worlds.checks`.
     """
 
     single_observation_space: Box
@@ -210,6 +210,12 @@ CAPABILITIES: dict[str, type] = {
     "VectorReward": VectorReward,
     "WeeklySales": WeeklySales,
 }
+
+
+def promises(spec: EnvSpec) -> dict[str, type]:
+    """What an environment has to have: `Resumable`, and its capabilities, as far as known here."""
+    known = {name: CAPABILITIES[name] for name in sorted(spec.capabilities & set(CAPABILITIES))}
+    return {"Resumable": Resumable, **known}
 
 
 def make(env: str | EnvSpec, num_envs: int = 1, seed: int | None = None, **kwargs: Any) -> Any:

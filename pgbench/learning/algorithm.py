@@ -107,7 +107,7 @@ class Algorithm:
         A finite float tensor of exactly (n, a), or an integer tensor of exactly (n,) that counts
         the choices from 0 where the action space is Discrete. NaN or infinity ends the run as
         diverged; another shape or type, or a choice that is none, is refused
-        (pgbench/worlds/checks.py, docs/contract.md).
+        (pgbench/worlds/checks.py, docs/plugins.md).
         """
         raise NotImplementedError
 
@@ -126,6 +126,23 @@ class Algorithm:
     def policy_state(self) -> dict[str, Any]:
         """What `act` needs of the state, for `load_state_dict`."""
         return self.state_dict()
+
+    def policies(self) -> dict[str, list[float]]:
+        """Of an algorithm that learns a set of policies, each one's name with the weights of the
+        objectives that it is for ([] for none); empty for one policy.
+
+        The record lists them, `policy.pt` holds all (`policy_state`), and `pgbench eval` takes one
+        by `--policy NAME` or, the nearest, by `--weights`. Where their number changes in training,
+        `load_state_dict` must take any number.
+        """
+        return {}
+
+    def choose(self, name: str) -> None:
+        """From now on `act` is the policy `name` of `policies()`.
+
+        Before that it is whatever the algorithm is judged by.
+        """
+        raise NotImplementedError
 
     def provenance(self) -> dict[str, Any]:
         """What learning started from, besides the seed, for the record."""

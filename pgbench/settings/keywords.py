@@ -105,6 +105,13 @@ def check_needs(config: Any, needs: Mapping[str, Any], where: str) -> None:
             raise SettingError(f"config of {where}: {name} {why}")
 
 
+def hint_words(hint: Any) -> str:
+    """A type and its range in words: `a whole number, at least 1`."""
+    plain, bounds = _split(hint)
+    options = Keyword(None, plain).options
+    return " or ".join(_named(h) for h in options) + (f", {bounds}" if bounds else "")
+
+
 def _split(hint: Any) -> tuple[Any, Bounds | None]:
     """A type without the `Bounds` of its `Annotated` parts, and these."""
     if typing.get_origin(hint) is typing.Annotated:

@@ -1,7 +1,7 @@
 """What an algorithm and an environment hand over, checked where they hand it over.
 
 Every loop and the evaluation step, act and learn through these functions, so that one place says
-what is accepted (docs/contract.md has it in words). Whatever is odd is a `Breach`, one line that
+what is accepted (docs/plugins.md has it in words). Whatever is odd is a `Breach`, one line that
 names whose it is and what was expected; a number that is not finite is `Diverged`.
 """
 
@@ -50,7 +50,7 @@ def check_env(env: Any, name: str, num_envs: int, capabilities: Mapping[str, typ
     if not hasattr(env, "single_action_space"):
         raise PgbenchError(
             f"{name} is {type(env).__name__}, which is no vector environment; its entry point "
-            "returns a gymnasium.vector.VectorEnv (docs/contract.md)"
+            "returns a gymnasium.vector.VectorEnv (docs/plugins.md)"
         )
     if isinstance(env, SyncVectorEnv | AsyncVectorEnv):
         raise PgbenchError(
@@ -77,7 +77,7 @@ def check_env(env: Any, name: str, num_envs: int, capabilities: Mapping[str, typ
             lacks += _odd_spaces(env.single_observation_space, env.single_action_space, capability)
     if lacks:
         raise PgbenchError(
-            f"{name} cannot be trained on as it is: {'; '.join(lacks)}; docs/contract.md says "
+            f"{name} cannot be trained on as it is: {'; '.join(lacks)}; docs/plugins.md says "
             "what an environment must be"
         )
 

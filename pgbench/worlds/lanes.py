@@ -1,6 +1,6 @@
 """Gymnasium environments of one's own, side by side: what makes them trainable as they are.
 
-`Lanes(make_one, num_envs)` is the vector environment that a run asks for (docs/contract.md) made
+`Lanes(make_one, num_envs)` is the vector environment that a run asks for (docs/plugins.md) made
 of single environments, stepped one after the other. Seeds, autoreset and episodes are those of
 `gymnasium.vector.SyncVectorEnv` with same-step autoreset.
 

@@ -32,6 +32,7 @@ class Job:
     tuning: Mapping[str, Any] | None = None
     device: str = "cpu"
     threads: int = 1
+    log: str = "tensorboard"  # where metrics go, too
 
     def command(self) -> list[str]:
         """The command line that does it."""
@@ -54,12 +55,13 @@ class Job:
 def do(job: Job) -> int:
     """Bring the job's run to its end from wherever it stands; returns the exit code."""
     from pgbench.runs.runner import Interrupted, Run
+    from pgbench.runs.trackers import parse_log
 
     # Runs in parallel share the machine: each steps its environments on its own threads alone.
     os.environ.setdefault("PGBENCH_ENV_THREADS", str(job.threads))
     plan = job.plan()
     try:
-        record = Run(plan, Path(job.runs)).go()
+        record = Run(plan, Path(job.runs), trackers=parse_log(job.log)).go()
     except Interrupted:
         return 130
     return 0 if record["status"] == "finished" else 1

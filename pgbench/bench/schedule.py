@@ -81,6 +81,7 @@ class Bench:
     view: View = lambda tasks: None
     say: Callable[[str], None] = print
     also: Sequence[ledger.Entry] = ()  # records elsewhere that need no run here
+    log: str = "tensorboard"  # where the runs' metrics go, too
     tasks: list[Task] = field(default_factory=list)
     stopping: bool = False
 
@@ -125,6 +126,7 @@ class Bench:
             settings=settings,
             protocol=self.suite.protocol,
             tuning=given if cell.entry.declared else None,
+            log=self.log,
         )
 
     def _same_environments(self) -> None:

@@ -17,13 +17,16 @@ from pgbench.catalogue.registry import (
     EnvSpec,
     LoopSpec,
     find_loop,
+    in_words,
     load,
     missing_capabilities,
     resolve,
 )
-from pgbench.settings.config import condition
+from pgbench.settings.config import conditions
 from pgbench.settings.keywords import hint_words, keywords
 from pgbench.support.text import fitted, table, width
+
+LONG = 60  # characters of a default that is shown
 
 
 def algo_page(spec: AlgoSpec, word: str) -> str:
@@ -37,7 +40,7 @@ def algo_page(spec: AlgoSpec, word: str) -> str:
         "paper": spec.paper,
         "family": spec.family,
         "loop": spec.loop,
-        "requires": ", ".join(sorted(spec.requires)),
+        "requires": ", ".join(in_words(spec.requires)),
         "budget": f"{spec.budget} by default, in {loop.unit}",
         "pip extra": spec.extra or "",
         "source": spec.origin if word.endswith(".py") else inspect.getsourcefile(cls) or "",
@@ -82,8 +85,8 @@ def _settings(config: type) -> str:
             kind, doc = "text", f"{doc}: {', '.join(choices)}"
         if bounds := field.metadata.get("bounds"):
             doc = f"{doc}; {bounds}"
-        for switch, wanted in field.metadata.get("only", {}).items():
-            doc = f"{doc}; for {condition(switch, wanted)}"
+        if when := conditions(field):
+            doc = f"{doc}; for {when}"
         rows.append(
             (
                 field.name,
@@ -103,7 +106,8 @@ def _type(hint: Any) -> str:
 
 
 def _value(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return " ".join(textwrap.shorten(text, LONG, placeholder=" ...").split())
 
 
 def env_page(spec: EnvSpec, word: str) -> str:
@@ -113,6 +117,7 @@ def env_page(spec: EnvSpec, word: str) -> str:
     """
     entry = resolve(spec)
     doc = inspect.cleandoc(entry.__doc__ or spec.summary)
+    maker = inspect.unwrap(entry)
     score = spec.metrics[0]
     facts = {
         "version": spec.name,
@@ -124,7 +129,8 @@ def env_page(spec: EnvSpec, word: str) -> str:
         "needs": f"--set {spec.needs}" if spec.needs else "",
         "budgets": f"{_budgets(spec)} {spec.budget_unit}",
         "pip extra": spec.extra or "",
-        "source": spec.origin if word.endswith(".py") else inspect.getsourcefile(entry) or "",
+        **getattr(entry, "facts", {}),
+        "source": spec.origin if word.endswith(".py") else inspect.getsourcefile(maker) or "",
     }
     parts = [_title(spec.id, spec.summary), doc, _facts(facts)]
     if spec.anchors:

@@ -26,11 +26,30 @@ ORDER = ("smoke", "small", "paper")
 
 @dataclass(frozen=True)
 class Metric:
-    """What an evaluation reports; the first metric of an environment is its score."""
+    """What an evaluation reports; the first metric of an environment is its score.
+
+    `lower` and `upper`: values that no policy's mean can pass, such as 0 and 1 of a share. Boards
+    keep intervals between them; None where nothing is known.
+    """
 
     name: str
     direction: str = "max"  # or "min"
     unit: str = ""
+    lower: float | None = None
+    upper: float | None = None
+
+    @property
+    def told(self) -> dict[str, str]:
+        """What records carry of it."""
+        return {"name": self.name, "direction": self.direction, "unit": self.unit}
+
+    def bounds(self, values: Iterable[float]) -> tuple[float | None, float | None]:
+        """`lower` and `upper`; None for one that a value passes: under its settings it is none."""
+        low, high = self.lower, self.upper
+        for value in values:
+            low = None if low is None or value < low else low
+            high = None if high is None or value > high else high
+        return low, high
 
 
 @dataclass(frozen=True)
@@ -78,13 +97,19 @@ class EnvSpec:
         """The id with its version, as records carry it: `hopper-v0`."""
         return f"{self.id}-v{self.version}"
 
+    @property
+    def folder(self) -> str:
+        """The id as a name of files: `gym+CartPole` of `gym:CartPole`; Windows takes no colon."""
+        return named("environment", self.id.replace(":", "+").replace("/", "+"))
+
 
 @dataclass(frozen=True)
 class AlgoSpec:
     """One algorithm of the catalogue for one family of environments.
 
     `loop` names the data flow that drives it, `requires` the capabilities that it needs from an
-    environment, `budget` the default of `--budget` (a name such as `small`, or a number).
+    environment (one of several where they stand as "ContinuousActions|DiscreteActions"), `budget`
+    the default of `--budget` (a name such as `small`, or a number).
     """
 
     name: str
@@ -163,6 +188,11 @@ ENVS: Catalogue[EnvSpec] = Catalogue("environment", "pgbench.envs", "register_en
 ALGOS: Catalogue[AlgoSpec] = Catalogue("algorithm", "pgbench.baselines", "register_algo")
 LOOPS: Catalogue[LoopSpec] = Catalogue("loop", "pgbench.loops", "register_loop")
 CATALOGUES: tuple[Catalogue[Any], ...] = (ENVS, ALGOS, LOOPS)
+# Names with such a prefix are found elsewhere: functions that make an `EnvSpec` of a whole name.
+SCHEMES = {
+    "gym": "pgbench.catalogue.foreign:foreign_env",
+    "mo": "pgbench.catalogue.foreign:foreign_env",
+}
 _loaded_plugins: set[str] = set()
 
 
@@ -312,14 +342,36 @@ def _line_in(error: BaseException, where: str) -> int | None:
 
 
 def find_env(name: str) -> EnvSpec:
-    """The environment of that id (`-v<version>` may follow), or the one a `.py` file defines."""
+    """The environment of that id (`-v<version>` may follow), or the one a `.py` file defines.
+
+    `gym:ID` is any that Gymnasium has registered, `mo:ID` MO-Gymnasium.
+    """
     if name.endswith(".py"):
         return load_file(name, ENVS)
+    if has_scheme(name):
+        found: EnvSpec = load(SCHEMES[name.partition(":")[0]])(name)
+        return found
     specs = ENVS.all()
     for spec in specs:
         if name in (spec.id, spec.name):
             return spec
     raise unknown("environment", name, [s.id for s in specs], "see `pgbench list envs`")
+
+
+def has_scheme(name: str) -> bool:
+    """Whether a name is one of another catalogue, such as `gym:CartPole-v1`."""
+    return ":" in name and name.partition(":")[0] in SCHEMES
+
+
+def scores() -> dict[str, Metric]:
+    """What each environment is scored by, under its name with the version (`hopper-v0`)."""
+    return {spec.name: spec.metrics[0] for spec in ENVS.all()}
+
+
+def score_of(environment: Mapping[str, Any], known: Mapping[str, Metric]) -> Metric | None:
+    """The metric of a record's environment among `known`; None for a stranger, or another score."""
+    metric = known.get(environment["id"])
+    return metric if metric is not None and metric.told == environment["metric"] else None
 
 
 def find_algo(name: str, family: str | None = None) -> AlgoSpec:
@@ -358,8 +410,19 @@ def find_loop(name: str, whose: str = "") -> LoopSpec:
 
 
 def missing_capabilities(algo: AlgoSpec, env: EnvSpec) -> list[str]:
-    """What `algo` requires and `env` lacks, sorted; empty when the two fit."""
-    return sorted(algo.requires - env.capabilities)
+    """What `algo` requires and `env` lacks, in words; empty when the two fit.
+
+    Every algorithm requires rewards that are numbers, but those that ask for vectors.
+    """
+    lacks = {need for need in algo.requires if env.capabilities.isdisjoint(need.split("|"))}
+    if "VectorReward" in env.capabilities - algo.requires:
+        lacks.add("rewards that are numbers")
+    return in_words(lacks)
+
+
+def in_words(capabilities: Iterable[str]) -> list[str]:
+    """Capabilities sorted, alternatives as "this or that"."""
+    return sorted(name.replace("|", " or ") for name in capabilities)
 
 
 def resolve(spec: EnvSpec | AlgoSpec | LoopSpec) -> Any:

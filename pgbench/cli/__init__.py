@@ -48,7 +48,7 @@ def _main(
     """Compare policy-optimisation algorithms, honestly and fast."""
 
 
-from pgbench.cli import audit, bench, board, catalogue, claims, run, tools, tune  # noqa: E402
+from pgbench.cli import audit, bench, board, catalogue, claims, data, run, tools, tune  # noqa: E402
 
-for module in (run, bench, board, audit, claims, tune, catalogue, tools):
+for module in (run, bench, board, audit, claims, tune, catalogue, data, tools):
     module.add_to(app)

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 KINDS = ("algos", "envs", "loops", "suites")
 MODELS = ("nano", "smollm2-135m")  # what pgbench.lm.sources knows by name
+FOREIGN = (
+    "and gym:ID, any that is registered with Gymnasium (gym:CartPole-v1, gym:PACKAGE:ID), and "
+    "mo:ID, one of MO-Gymnasium's (docs/environments.md)"
+)
 EXAMPLES = """\b
 Examples:
   pgbench list algos
@@ -23,6 +27,7 @@ Examples:
   pgbench list loops
   pgbench explain ppo
   pgbench explain hopper
+  pgbench explain gym:CartPole-v1
   pgbench compat ./my_algo.py
 """
 
@@ -45,7 +50,7 @@ def list_(
     """The catalogue: algorithms, environments, loops, suites."""
     from pgbench.catalogue.registry import ALGOS, ENVS, LOOPS
     from pgbench.support.names import unknown
-    from pgbench.support.text import table, width
+    from pgbench.support.text import fitted, table, width
 
     head: tuple[str, ...]
     rows: list[tuple[str, ...]]
@@ -92,6 +97,8 @@ def list_(
         typer.echo(json.dumps(data, indent=1))
     elif rows:
         typer.echo(table(head, rows, width()))
+        if kind == "envs":
+            typer.echo(f"\n{fitted(FOREIGN, width())}", err=True)
     else:
         where = f" in {root / 'suites'}" if kind == "suites" else ""
         typer.echo(f"there are no {kind}{where} yet")
@@ -263,11 +270,14 @@ def _family_doc(spec: EnvSpec) -> str:
 
 
 def _optimum(spec: EnvSpec) -> str:
-    """The best cost, or what bounds it; computed here, which may take seconds."""
+    """The best score, or what bounds it; computed here, which may take seconds."""
     from pgbench.catalogue.capabilities import make
 
     found = make(spec).optimum
-    what = "The least cost" if found.kind == "optimum" else "A lower bound on the cost"
+    most = spec.metrics[0].direction == "max"
+    what = "The highest return" if most else "The least cost"
+    if found.kind != "optimum":
+        what = "An upper bound on the return" if most else "A lower bound on the cost"
     where = ", with the default settings," if _instances(spec) else ""
     return f"{what} of any policy{where} is {found.value:.6g} (by {found.origin})."
 
@@ -276,7 +286,7 @@ def compat(
     name: Annotated[str, typer.Argument(help="An algorithm or environment, or a .py file.")],
 ) -> None:
     """Which environments fit an algorithm, or the reverse, and why not."""
-    from pgbench.catalogue.registry import ALGOS, ENVS
+    from pgbench.catalogue.registry import ALGOS, ENVS, in_words
     from pgbench.errors import PgbenchError
     from pgbench.support.text import table, width
 
@@ -286,7 +296,7 @@ def compat(
     parts = []
     for algo in algos:
         rows = _fits(algo, ENVS.all())
-        needs = ", ".join(sorted(algo.requires)) or "nothing"
+        needs = ", ".join(in_words(algo.requires)) or "nothing"
         title = f"{algo.name} (family {algo.family}) needs {needs}"
         parts.append(f"{title}\n\n{table(('environment', 'family', 'fit'), rows, width())}")
     for env in envs:
@@ -331,12 +341,45 @@ def _misfit(algo: AlgoSpec, env: EnvSpec) -> str:
     return "; ".join(reasons)
 
 
+def _suite(name: str) -> str:
+    """What to do with a suite's name; empty if `name` is none.
+
+    Suites are files of a checkout: they are looked for here and where this pgbench was cloned.
+    """
+    from pgbench.errors import ROOT
+    from pgbench.records.suite import NAME
+
+    for home in (Path(), ROOT):
+        path = home / "leaderboards/suites" / f"{name}.toml"
+        if name == path.stem and path.is_file():
+            root = "" if home == Path() else f" --root {path.parents[1]}"
+            return (
+                f"{name} is a suite: `pgbench bench {name}{root} --dry-run` lists its runs, "
+                f"`pgbench board {name}{root}` its results, {path} says what it is"
+            )
+    if not NAME.fullmatch(name):
+        return ""
+    places = " nor in ".join(dict.fromkeys(str(h / "leaderboards") for h in (Path(), ROOT)))
+    return (
+        f"{name} would be a suite, by its name, but there is none of it in {places}; "
+        "`pgbench list suites --root FOLDER` lists those of a folder"
+    )
+
+
 def named(name: str) -> tuple[list[AlgoSpec], list[EnvSpec], list[LoopSpec]]:
     """Every algorithm, environment and loop of that name, or what a plug-in file registers.
 
     Raises: PgbenchError with the nearest names if there is none.
     """
-    from pgbench.catalogue.registry import ALGOS, ENVS, LOOPS, find_algo, find_env, import_file
+    from pgbench.catalogue.registry import (
+        ALGOS,
+        ENVS,
+        LOOPS,
+        find_algo,
+        find_env,
+        has_scheme,
+        import_file,
+    )
     from pgbench.errors import PgbenchError
     from pgbench.support.names import unknown
 
@@ -347,6 +390,8 @@ def named(name: str) -> tuple[list[AlgoSpec], list[EnvSpec], list[LoopSpec]]:
             return [find_algo(name)], [], []
         algos = [find_algo(name)] if ALGOS.of_file(where) else []
         return algos, [find_env(name)] if envs else [], loops
+    if has_scheme(name):
+        return [], [find_env(name)], []
     algos, envs, loops = ALGOS.all(), ENVS.all(), LOOPS.all()
     found = (
         [s for s in algos if s.name == name],
@@ -355,11 +400,8 @@ def named(name: str) -> tuple[list[AlgoSpec], list[EnvSpec], list[LoopSpec]]:
     )
     if not any(found):
         known = sorted({s.name for s in (*algos, *loops)} | {s.id for s in envs})
-        if Path("leaderboards/suites", f"{name}.toml").is_file():
-            raise PgbenchError(
-                f"{name} is a suite: `pgbench bench {name} --dry-run` lists its runs, `pgbench "
-                f"board {name}` its results, leaderboards/suites/{name}.toml says what it is"
-            )
+        if words := _suite(name):
+            raise PgbenchError(words)
         if name.partition(":")[0] in MODELS:
             raise PgbenchError(
                 f"{name} is a language model: take it with --model {name}; docs/models.md has more"

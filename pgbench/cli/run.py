@@ -14,6 +14,7 @@ Examples:
   pgbench run --algo mdpo --env hopper --seeds 3 --budget 500k
   pgbench run --algo ppo --env walker2d --set lr=1e-4 --set clip=0.1
   pgbench run --algo sac --env pendulum --config sac.toml --device cuda
+  pgbench run --algo ppo --env hopper --log tensorboard,wandb
   pgbench run --algo ./mine.py --env hopper        (pgbench new algo mine)
 
 The same command again continues an interrupted run to the same numbers.
@@ -44,6 +45,9 @@ Env = Annotated[
     str, typer.Option("--env", "-e", help="A name from `pgbench list envs`, or a .py file.")
 ]
 Runs = Annotated[Path, typer.Option("--runs", help="Folder of the run folders.")]
+Log = Annotated[
+    str, typer.Option("--log", help="Metrics also to tensorboard, wandb, mlflow, trackio; or none.")
+]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -89,6 +93,7 @@ def run(
             help="Seconds between checkpoints (default: 10 or more, 2% of the time).", min=0
         ),
     ] = None,
+    log: Log = "tensorboard",
     runs: Runs = Path("runs"),
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Start over; an old run is kept as <name>.oldN.")
@@ -101,8 +106,10 @@ def run(
     from pgbench.runs.plan import make_plan, shortfall
     from pgbench.runs.progress import Progress
     from pgbench.runs.runner import Interrupted, Run
+    from pgbench.runs.trackers import parse_log
     from pgbench.settings.config import parse_settings, read_toml, read_tuning
 
+    trackers = parse_log(log)
     if seeds is not None and seed:
         raise PgbenchError("give --seed for one run or --seeds for several, not both")
     settings: dict[str, Any] = read_toml(config) if config else {}
@@ -122,7 +129,7 @@ def run(
         typer.echo(f"note: {words}", err=True)
     done = []
     for plan in plans:
-        work = Run(plan, runs, Progress(quiet or as_json), save_every)
+        work = Run(plan, runs, Progress(quiet or as_json), save_every, trackers)
         try:
             record = work.go(fresh)
         except Interrupted:
@@ -230,7 +237,7 @@ def evaluate(
     from pgbench.runs.report import is_run, newest
     from pgbench.runs.result import load
     from pgbench.runs.video import film, writers
-    from pgbench.statistics.intervals import t_interval
+    from pgbench.statistics.intervals import mean_interval
 
     if folder is None or (folder.is_dir() and not is_run(folder)):
         folder = newest(folder or runs, algo, env)
@@ -256,13 +263,13 @@ def evaluate(
     if save:
         raise PgbenchError(f"--save is for language models; {folder}/policy.pt holds this policy")
     result = run_episodes(policy, loaded.env, episodes or 20, seed, loaded.env_kwargs)
-    low, high = t_interval(result.returns)
+    limits = mean_interval(result.returns, *loaded.env.metrics[0].bounds(result.returns))
+    within = f", 95% interval [{limits[0]:,.1f}, {limits[1]:,.1f}]" if limits else ""
     if as_json:
         typer.echo(json.dumps({"returns": result.returns, "lengths": result.lengths}))
     else:
         typer.echo(
-            f"{loaded.env.id} return {result.mean:,.1f}, 95% interval "
-            f"[{low:,.1f}, {high:,.1f}] over {len(result.returns)} episodes"
+            f"{loaded.env.id} return {result.mean:,.1f}{within} over {len(result.returns)} episodes"
         )
     if video:
         frames = film(policy, loaded.env, video, seed, loaded.env_kwargs)

@@ -91,7 +91,7 @@ def report(
     Tasks are the clusters: the responses to one task are not independent of each other, so an
     interval comes from the spread of the tasks' own estimates (Miller 2024, arXiv:2411.00640).
     """
-    from pgbench.statistics.intervals import t_interval
+    from pgbench.statistics.intervals import mean_interval
     from pgbench.support.text import table
 
     seeds = eval_seeds(spec.name, episodes, seed)
@@ -103,13 +103,11 @@ def report(
     k = 1
     while k <= samples:
         values = [pass_at_k(count, samples, k) for count in right]
-        low, high = t_interval(values) if len(values) > 1 else (math.nan, math.nan)
-        mean = sum(values) / len(values)
-        known = not math.isnan(low)  # one task has no interval
-        data[f"pass@{k}"] = {
-            "mean": mean, "low": low if known else None, "high": high if known else None,
-        }  # fmt: skip
-        rows.append((f"pass@{k}", f"{mean:.4f}", f"[{low:.4f}, {high:.4f}]" if known else "-"))
+        mean, interval = sum(values) / len(values), mean_interval(values, 0.0, 1.0)
+        low, high = interval or (None, None)
+        data[f"pass@{k}"] = {"mean": mean, "low": low, "high": high}
+        within = "-" if interval is None else f"[{low:.4f}, {high:.4f}]"
+        rows.append((f"pass@{k}", f"{mean:.4f}", within))
         k *= 2
     text = table(("metric", "mean", "95% interval"), rows)
     how = "training's temperature" if temperature is None else f"temperature {temperature:g}"

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pgbench.catalogue.capabilities import make
 from pgbench.catalogue.registry import EnvSpec, find_env, load
+from pgbench.errors import PgbenchError
 from pgbench.support.seeding import eval_seeds
 from pgbench.worlds import checks
 
@@ -59,6 +60,11 @@ def evaluate(
     if spec.evaluator:
         scores, lengths = load(spec.evaluator, spec.extra)(policy, spec, seeds, env_kwargs or {})
         return Evaluation(scores, lengths)
+    if "VectorReward" in spec.capabilities:
+        raise PgbenchError(
+            f"{spec.id} rewards by vectors, of which a score is to be made first: its catalogue "
+            "entry names no evaluator that does (EnvSpec.evaluator)"
+        )
     returns: list[float] = []
     lengths = []
     cut = 0

@@ -74,7 +74,9 @@ def _closure(spec: AlgoSpec | EnvSpec | LoopSpec, file: Path) -> dict[Path, str]
     """Digest of the plug-in's file and of every local module that it imports, directly or not."""
     points = [spec.entry_point, getattr(spec, "evaluator", "")]
     names = {
-        point.partition(":")[0] if isinstance(point, str) else getattr(point, "__module__", "")
+        point.partition(":")[0]
+        if isinstance(point, str)
+        else getattr(inspect.unwrap(point), "__module__", "")
         for point in points
     } - {"", "__main__"}
     own = {name.partition(".")[0] for name in names} - {"pgbench"}

@@ -90,8 +90,7 @@ class Plan:
     def folder(self, runs: Path) -> Path:
         """`<runs>/<algorithm>/<environment>/<seed>-<hash>`."""
         name = f"{self.seed}-{digest(self.identity)[:8]}"
-        algo, env = named("algorithm", self.algo.name), named("environment", self.env.id)
-        return runs / algo / env / name
+        return runs / named("algorithm", self.algo.name) / self.env.folder / name
 
 
 def make_plan(

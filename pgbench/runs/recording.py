@@ -74,6 +74,7 @@ def make_record(
     config, defaults = plain(plan.config), plain(type(plan.config)())
     costs = run.costs()
     sandbox = getattr(run.env, "sandbox", "")  # of code environments: what kept programs in
+    registered = getattr(run.env, "registered", None)  # with Gymnasium: as what, of which package
     record: dict[str, Any] = {
         "schema": SCHEMA,
         "created": run.created,
@@ -91,9 +92,10 @@ def make_record(
             "id": plan.env.name,
             "kwargs": dict(plan.env_kwargs),
             "underlying": plan.env.underlying,
-            "metric": asdict(plan.env.metrics[0]),
+            "metric": plan.env.metrics[0].told,
             "golden": run.golden,
             **({"sandbox": sandbox} if sandbox else {}),
+            **({"registered": registered} if registered else {}),
         },
         "protocol": {
             "seed": plan.seed,

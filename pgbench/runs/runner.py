@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,15 @@ from pgbench.loops.base import Loop, Phase, check_made
 from pgbench.records.record import read_run, tidy
 from pgbench.runs import provenance
 from pgbench.runs.evaluation import Evaluation, evaluate
-from pgbench.runs.log import Log
+from pgbench.runs.log import Log, catch_up
 from pgbench.runs.plan import Plan, choose_device, load_loop
 from pgbench.runs.progress import Progress
 from pgbench.runs.recording import make_record
+from pgbench.runs.trackers import DEFAULT
 from pgbench.support.files import load_tensors, only_process, save_tensors, write_json
 from pgbench.support.seeding import train_seed
 from pgbench.support.signals import on_stop
+from pgbench.support.ticker import hush
 from pgbench.worlds.checks import check_env
 
 SAVE_AT_MOST = 0.02  # share of the run's time that checkpoints may take
@@ -75,9 +78,11 @@ class Run:
         runs: Path,
         progress: Progress | None = None,
         save_every: float | None = None,
+        trackers: Sequence[str] = (DEFAULT,),
     ) -> None:
         self.plan, self.folder = plan, plan.folder(runs)
         self.progress = progress or Progress(quiet=True)
+        self.trackers = trackers  # where metrics go, too; no part of what the run is
         self.save_every = save_every  # seconds; None: as often as SAVE_AT_MOST allows
         self.curve: list[dict[str, Any]] = []
         self.spent = {"wall_s": 0.0, "cpu_s": 0.0, "evaluate_s": 0.0, "checkpoint_s": 0.0}
@@ -108,6 +113,7 @@ class Run:
             if record["status"] == "finished":
                 self._same_environment()
                 tidy(self.folder)
+                catch_up(self.folder, record, self.trackers, self.progress)
                 return record
             self._same_execution(record)
             self.before = record
@@ -116,7 +122,8 @@ class Run:
                 f"{self.folder} has files but no run.json, so it cannot be trusted; "
                 "move it away or give --fresh"
             )
-        self.algorithm, self.env, self.loop = build(self.plan)
+        with hush(self.progress.quiet):
+            self.algorithm, self.env, self.loop = build(self.plan)
         try:
             self._same_environment()
             with only_process(self.folder), on_stop(self._stop):
@@ -159,8 +166,10 @@ class Run:
         self.began, self.cpu_began = time.monotonic(), time.process_time()
         self.saved_at, self.save_cost = self.began, 0.0
         self._write("running")  # first of all: without it a killed run's folder is not trusted
-        self.log = Log(self.folder, self.loop.steps, offset)
+        self.log = Log(self.folder, self.loop.steps, offset, self.trackers, self.progress)
         self.progress.start(self.plan, self.loop.steps, self.loop.budget, offset > 0)
+        if note := getattr(self.env, "note", ""):
+            self.progress.note(note)
         try:
             if self.due:
                 self._evaluate_if_due()

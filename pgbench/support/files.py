@@ -60,21 +60,30 @@ def write_json(path: Path, value: Any) -> None:
     write_bytes(path, (text + "\n").encode())
 
 
+def read_bytes(path: Path) -> bytes:
+    """What is in a file.
+
+    Raises: PgbenchError naming it if it is missing or cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise PgbenchError(f"there is no file {path}") from error
+    except OSError as error:
+        raise PgbenchError(f"cannot read {path}: {error.strerror}") from error
+
+
 def read_json(path: Path) -> Any:
     """The value in a JSON file.
 
     Raises: PgbenchError naming the file if it is missing or no JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise PgbenchError(f"there is no file {path}") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        return json.loads(read_bytes(path).decode())
+    except (ValueError, RecursionError) as error:
         raise PgbenchError(
             f"{path} is not valid JSON ({error}); it was not written by pgbench"
         ) from error
-    except OSError as error:
-        raise PgbenchError(f"cannot read {path}: {error.strerror}") from error
 
 
 def save_tensors(path: Path, value: Any) -> None:

@@ -85,6 +85,7 @@ class Search:
     plans: dict[tuple[int, int], Plan] = field(default_factory=dict)  # of study and trial
     stopping: bool = False
     refused: str = ""
+    log: str = "tensorboard"  # where the runs' metrics go, too
 
     @property
     def folder(self) -> Path:
@@ -147,7 +148,7 @@ class Search:
             for i in range(len(self.ended[k]), tuning.trials):
                 plan = self._plan(k, i)
                 for seed in tuning.run_seeds(k):
-                    job = tuning.job(points[i], seed, runs)
+                    job = replace(tuning.job(points[i], seed, runs), log=self.log)
                     self.works.append(Work(k, i, job, replace(plan, seed=seed).folder(runs)))
 
     def _plan(self, study: int, trial: int) -> Plan:

@@ -37,6 +37,18 @@ def test_table_worked():
     ]
 
 
+def test_every_column_of_a_table_gives_way():
+    head, row = ("name", "difference", "share"), ("a-long-name", "-1.5 [-2.5, 0.1] %", "0.1 [0, 1]")
+    wide = table(head, [row], fit=60, every=True)
+    assert wide == table(head, [row])
+    assert table(head, [row], fit=40, every=True).splitlines()[2:] == [
+        "a-long-name             -1.5  0.1 [0, 1]",
+        "               [-2.5, 0.1] %",
+    ]
+    # An interval is broken only where it cannot stay in one piece.
+    assert max(map(len, table(head, [row], fit=30, every=True).splitlines())) <= 30
+
+
 def test_fitted_breaks_only_what_is_too_long():
     text = "short\n  Eq. 1  a long equation that goes on\n- an item that goes on"
     assert fitted(text, 100) == text
@@ -105,7 +117,7 @@ def test_suites(cli, suite_file):
     assert (found["suite"], found["runs"]) == ("toy-v1", 13)
     path.write_text("name = 1")
     code, _, err = cli("list", "suites")
-    assert (code, err.count("\n")) == (2, 1) and "toy-v1.toml: name must be a text" in err
+    assert (code, err.count("\n")) == (2, 1) and "(1) name must be a text" in err
     code, _, err = cli("list", "env")
     assert (code, err) == (2, "pgbench: unknown kind 'env'; did you mean envs?\n")
 

@@ -8,7 +8,6 @@ another machine on the same disk) is waited for, not started again.
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -57,13 +56,7 @@ class Task:
 
     def progress(self) -> float:
         """Share of the budget that is spent, from the run's own log."""
-        try:
-            with open(self.folder / "events.jsonl", "rb") as file:
-                file.seek(max(0, file.seek(0, 2) - 2000))
-                last = file.read().rstrip(b"\n").rpartition(b"\n")[2]
-            return float(json.loads(last)["step"]) / self.job.budget
-        except (OSError, ValueError, KeyError):
-            return 0.0
+        return self.job.spent(self.folder)
 
 
 View = Callable[[Sequence[Task]], None]

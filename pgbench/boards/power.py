@@ -9,7 +9,7 @@ from typing import Any
 from pgbench.boards.rows import Group, Grouping, Record, make_groups
 from pgbench.records.rules import find_track
 from pgbench.records.suite import Suite, Track
-from pgbench.statistics.power import POWER, Spread, least_difference, typical
+from pgbench.statistics.power import POWER, Spread, least_difference, seeds_needed, typical
 from pgbench.statistics.ranking import LEVEL
 
 ALL = "all"  # the environments of a track together, in normalised scores
@@ -76,3 +76,34 @@ def pilot(suite: Suite, records: Sequence[Record]) -> dict[str, list[Told]]:
         names = [suite.environments[env].version for env in track.environments]
         out[track.name] = tables(names, make_groups(track, own, suite, envs)) if own else []
     return out
+
+
+def plan(
+    suite: Suite, told: Mapping[str, Sequence[Told]], seeds: int | None, wanted: float | None
+) -> list[dict[str, Any]]:
+    """A line a table of each track: what `seeds` (else the track's) find, what `wanted` needs.
+
+    `wanted` is a difference of normalised scores: 0.01 is a hundredth of the way from floor to
+    reference, in an environment's table in its own unit.
+    """
+    scale = {e.version: abs(e.reference - e.floor) for e in suite.environments.values()}
+    lines = []
+    for track, found in told.items():
+        for one in found:
+            count = seeds or one.track.seeds
+            line: dict[str, Any] = {
+                "track": track, "table": one.table, "rows": one.rows, "seeds": count,
+                "deviation": None, "pair": None, "rank": None,
+            }  # fmt: skip
+            if one.spread is not None:
+                line["deviation"] = one.spread.deviation
+                if count > 1:
+                    line["pair"] = least_difference(one.spread, count)
+                    line["rank"] = least_difference(one.spread, count, max(one.rows, 2))
+            if wanted is not None:
+                need = wanted * scale.get(one.table, 1.0)
+                line["wanted"] = need
+                for key, rows in (("pair", 2), ("rank", max(one.rows, 2))):
+                    line[f"seeds_{key}"] = one.spread and seeds_needed(one.spread, need, rows)
+            lines.append(line)
+    return lines

@@ -78,7 +78,8 @@ class EnvSpec:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     extra: str | None = None
     # How a policy is judged where whole episodes of equal weight are not the measure: an entry
-    # point that is called as `evaluate` of pgbench/runs/evaluation.py calls it.
+    # point `(policy, spec, seeds, env_kwargs) -> (scores, lengths)`, one of each an episode;
+    # details may follow: numbers, rows and tables by name (pgbench/records/details.py).
     evaluator: str | Callable[..., Any] = ""
     instance_of: str = ""  # the environment that this one is with other `kwargs`
     needs: str = ""  # keywords without which it cannot be made, such as `source=FILE`

@@ -220,6 +220,12 @@ def evaluate(
         float | None, typer.Option(help="Of a language model (default: training's).", min=0)
     ] = None,
     seed: Annotated[int, typer.Option(help="Another value gives other evaluation episodes.")] = 0,
+    policy: Annotated[
+        str | None, typer.Option("--policy", help="Of a set of policies, the one of this name.")
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Or the one whose weights are nearest: 0.3,0.7")
+    ] = None,
     video: Annotated[
         Path | None, typer.Option(help="Also write the first episode as .mp4 or .gif.")
     ] = None,
@@ -233,6 +239,7 @@ def evaluate(
 ) -> None:
     """Evaluate a trained policy again; film it; save it."""
     from pgbench.errors import PgbenchError
+    from pgbench.records.details import show as show_details
     from pgbench.runs.evaluation import evaluate as run_episodes
     from pgbench.runs.report import is_run, newest
     from pgbench.runs.result import load
@@ -244,33 +251,46 @@ def evaluate(
         typer.echo(f"the newest finished run: {folder}", err=True)
     elif algo or env:
         raise PgbenchError("give a run, or --algo and --env for the newest one, not both")
-    loaded = load(folder, anyway)
-    policy: Any = loaded.policy
+    loaded = load(folder, anyway, policy, _numbers(weights) if weights is not None else None)
+    if loaded.member:
+        typer.echo(f"policy {loaded.member}", err=True)
+    acting: Any = loaded.policy
     if video:
         writers(video)  # what is missing is said before the work, not after it
-    if hasattr(policy, "answer"):
+    if hasattr(acting, "answer"):
         from pgbench.lm.evaluation import report
 
         if video:
             raise PgbenchError("a language model cannot be filmed; leave out --video")
         count = episodes or len(loaded.record["result"]["final"])
-        text, data = report(policy, loaded.env, count, seed, samples, temperature)
+        text, data = report(acting, loaded.env, count, seed, samples, temperature)
         typer.echo(json.dumps(data) if as_json else text)
         if save:
-            policy.save(save)
+            acting.save(save)
             typer.echo(f"{save}: the model, for transformers and vLLM", err=as_json)
         return
     if save:
         raise PgbenchError(f"--save is for language models; {folder}/policy.pt holds this policy")
-    result = run_episodes(policy, loaded.env, episodes or 20, seed, loaded.env_kwargs)
+    result = run_episodes(acting, loaded.env, episodes or 20, seed, loaded.env_kwargs)
     limits = mean_interval(result.returns, *loaded.env.metrics[0].bounds(result.returns))
     within = f", 95% interval [{limits[0]:,.1f}, {limits[1]:,.1f}]" if limits else ""
     if as_json:
-        typer.echo(json.dumps({"returns": result.returns, "lengths": result.lengths}))
+        data = {"returns": result.returns, "lengths": result.lengths}
+        typer.echo(json.dumps({**data, **({"details": result.details} if result.details else {})}))
     else:
         typer.echo(
             f"{loaded.env.id} return {result.mean:,.1f}{within} over {len(result.returns)} episodes"
         )
+        typer.echo("".join(f"  {line}\n" for line in show_details(result.details)), nl=False)
     if video:
-        frames = film(policy, loaded.env, video, seed, loaded.env_kwargs)
+        frames = film(acting, loaded.env, video, seed, loaded.env_kwargs)
         typer.echo(f"{video}: {frames} frames", err=as_json)
+
+
+def _numbers(text: str) -> list[float]:
+    from pgbench.errors import PgbenchError
+
+    try:
+        return [float(word) for word in text.split(",")]
+    except ValueError:
+        raise PgbenchError(f"--weights takes numbers such as 0.3,0.7, not '{text}'") from None

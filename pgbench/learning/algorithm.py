@@ -127,6 +127,23 @@ class Algorithm:
         """What `act` needs of the state, for `load_state_dict`."""
         return self.state_dict()
 
+    def policies(self) -> dict[str, list[float]]:
+        """Of an algorithm that learns a set of policies, each one's name with the weights of the
+        objectives that it is for ([] for none); empty for one policy.
+
+        The record lists them, `policy.pt` holds all (`policy_state`), and `pgbench eval` takes one
+        by `--policy NAME` or, the nearest, by `--weights`. Where their number changes in training,
+        `load_state_dict` must take any number.
+        """
+        return {}
+
+    def choose(self, name: str) -> None:
+        """From now on `act` is the policy `name` of `policies()`.
+
+        Before that it is whatever the algorithm is judged by.
+        """
+        raise NotImplementedError
+
     def provenance(self) -> dict[str, Any]:
         """What learning started from, besides the seed, for the record."""
         return {}

@@ -105,7 +105,7 @@ def read_stamps(folder: Path) -> list[Mapping[str, Any]]:
         where = f"{path}:{number}"
         stamp = typed(line, Stamp, where)
         if stamp["id"] != record_id(stamp):
-            raise PgbenchError(f"{where} was changed after it was written: its id does not match")
+            raise PgbenchError(f"{where}: was changed after it was written: its id does not match")
         _chained(stamp, prev, where)
         prev = stamp["id"]
         stamps.append(stamp)

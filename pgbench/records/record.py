@@ -43,7 +43,7 @@ def parse(data: bytes, where: str) -> dict[str, Any]:
         )
     hold(data, Record, where)
     if record["id"] != record_id(record):
-        raise PgbenchError(f"{where}: it was changed after it was written: its id does not match")
+        raise PgbenchError(f"{where}: was changed after it was written: its id does not match")
     return record
 
 

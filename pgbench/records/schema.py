@@ -70,6 +70,7 @@ class Environment(Struct):
     metric: Metric
     golden: str
     sandbox: str | UnsetType = UNSET
+    registered: Table | UnsetType = UNSET
 
 
 class Tuning(Struct):
@@ -113,7 +114,8 @@ class Identity(Struct):
     budget: Count
     protocol: Episodes
     purpose: str
-    sources: tuple[str | None, str | None]
+    # of the algorithm, of the environment, of the loop where it is a plug-in's
+    sources: Annotated[list[str | None], Meta(min_length=2, max_length=3)]
     data: dict[str, str] | UnsetType = UNSET
 
 
@@ -226,8 +228,8 @@ Heads = dict[str, tuple[Annotated[int, Meta(ge=1)], Hash]]  # lines of a file, a
 
 
 @functools.cache
-def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
-    return msgspec.json.Decoder(kind)
+def _decoder(kind: Any = None) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(_plain if kind is None else kind)  # its hash takes milliseconds
 
 
 def typed(data: bytes, kind: Any, where: str) -> Any:
@@ -246,12 +248,12 @@ def plain(data: bytes, where: str) -> Any:
     Raises: PgbenchError that names place and field.
     """
     try:
-        value = _decoder(_plain).decode(data)
+        value = _decoder().decode(data)
         if b"\r" not in data and not _twice(data, value):
             return value
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         value = None
-    if complaint := _complaint(data, _plain):
+    if complaint := _complaint(data):
         raise PgbenchError(f"{where}: {complaint}")
     return value
 
@@ -272,7 +274,7 @@ def _twice(data: bytes, value: Any) -> bool:
     return b"\\" in data or data.count(b'"') != msgspec.json.encode(value).count(b'"')
 
 
-def _complaint(data: bytes, kind: Any) -> str:
+def _complaint(data: bytes, kind: Any = None) -> str:
     """What is wrong with the text, slowly and in words; empty if nothing is."""
     if not data.strip():
         return "it is empty"
@@ -290,6 +292,8 @@ def _complaint(data: bytes, kind: Any) -> str:
         return f"not valid JSON: {error}"
     for path, why in _odd(value, "", LEVELS):
         return f"{path or 'it'} {why}"
+    if kind is None:
+        return ""
     try:
         msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
@@ -332,9 +336,7 @@ def _odd(value: Any, path: str, levels: int) -> Iterator[tuple[str, str]]:
     """Path and fault of whatever is not plain."""
     if isinstance(value, _Twice):
         yield path, "stands there twice"
-    elif (isinstance(value, float) and not math.isfinite(value)) or (
-        type(value) is int and not -_WIDEST - 1 <= value <= _WIDEST
-    ):
+    elif isinstance(value, int | float) and not _fits(value):
         yield path, "is no finite number of 64 bits"
     elif isinstance(value, str) and _halved(value):
         yield path, "holds half a character (a lone surrogate)"
@@ -348,6 +350,10 @@ def _odd(value: Any, path: str, levels: int) -> Iterator[tuple[str, str]]:
             if _halved(key):
                 yield path, "has a key that holds half a character (a lone surrogate)"
             yield from _odd(item, f"{path}.{key}".removeprefix("."), levels - 1)
+
+
+def _fits(value: float) -> bool:
+    return -_WIDEST - 1 <= value <= _WIDEST if isinstance(value, int) else math.isfinite(value)
 
 
 def _halved(text: str) -> bool:
@@ -389,7 +395,7 @@ def _in_words(complaint: str) -> str:
     text = re.sub("Invalid enum value (.*)", r"has the unknown value \1", text)
     text = re.sub("^Expected ", "must be ", text).replace(", got ", ", not ")
     text = re.sub("`([a-z |]+)`", lambda found: _worded(found[1]), text)
-    return f"{path or 'it'} {text}"
+    return f"{path or 'it' * text.startswith(('must', 'has'))} {text}".lstrip()
 
 
 def _worded(types: str) -> str:

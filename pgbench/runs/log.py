@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from pgbench.errors import PgbenchError
 from pgbench.runs.follow import FAILED, behind
 from pgbench.runs.progress import Progress
 from pgbench.runs.trackers import DEFAULT, Row, TensorBoard, error_line, read_rows
@@ -39,8 +40,15 @@ class Log:
         try:
             # Unbuffered: a bench reads it as it grows.
             self.file = open(self.path, "ab", buffering=0)  # noqa: SIM115
+            size = self.path.stat().st_size
+            if offset > size:  # a checkpoint is written after the log is on the disk
+                self.file.close()
+                raise PgbenchError(
+                    f"{self.path} is shorter ({size} bytes) than when the run was saved "
+                    f"({offset}); restore it, or start this run again with --fresh"
+                )
             # What was logged after the checkpoint will be logged again.
-            self.file.truncate(min(offset, self.path.stat().st_size))
+            self.file.truncate(offset)
         except OSError as error:
             raise cannot_write(self.path, error) from error
         self.board: TensorBoard | None = None

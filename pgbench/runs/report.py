@@ -11,6 +11,7 @@ from typing import Any
 
 from pgbench.catalogue.registry import score_of, scores
 from pgbench.errors import PgbenchError
+from pgbench.records.details import show
 from pgbench.records.record import read_runs
 from pgbench.statistics.intervals import mean_interval
 from pgbench.support.files import is_held
@@ -167,6 +168,13 @@ def run_page(folder: Path, record: dict[str, Any]) -> str:
         lines.append(
             "  cut off     every response of the last step, by the limit: --set max_tokens=..."
         )
+    if policies := algo.get("policies"):
+        each = (
+            f"{name} ({', '.join(map(number, w))})" if w else name for name, w in policies.items()
+        )
+        lines += _long("  policies    ", ", ".join(each))
+    for i, line in enumerate(show(result.get("details", {}))):
+        lines.append(f"  {'' if i else 'details':<12}{line}")
     if result["curve"]:
         points = result["curve"]
         top = max(p["mean"] for p in points)

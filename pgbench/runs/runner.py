@@ -26,7 +26,7 @@ from pgbench.runs.plan import Plan, choose_device, load_loop
 from pgbench.runs.progress import Progress
 from pgbench.runs.recording import make_record
 from pgbench.runs.trackers import DEFAULT
-from pgbench.support.files import load_tensors, only_process, save_tensors, write_json
+from pgbench.support.files import load_tensors, only_process, save_tensors, whole, write_json
 from pgbench.support.seeding import train_seed
 from pgbench.support.signals import on_stop
 from pgbench.support.ticker import hush
@@ -292,11 +292,13 @@ class Run:
         """Load the checkpoint; returns the length of the event log that belongs to it."""
         same_origin(self.algorithm, read_run(self.folder)["algorithm"], self.folder)
         state = load_tensors(self.checkpoint)
-        self.algorithm.load_state_dict(state["algorithm"])
-        self.loop.load_state_dict(state["loop"])
-        self.curve, self.spent, self.created = state["curve"], state["spent"], state["created"]
-        self.due = state.get("due", False)
-        return int(state["events"])
+        with whole(self.checkpoint):
+            self.algorithm.load_state_dict(state["algorithm"])
+            self.loop.load_state_dict(state["loop"])
+            self.curve, self.created = list(state["curve"]), str(state["created"])
+            self.spent = {key: float(state["spent"][key]) for key in self.spent}
+            self.due = bool(state.get("due", False))
+            return int(state["events"])
 
     def _finish(self) -> dict[str, Any]:
         state = self.algorithm.state

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,6 @@ from pgbench.statistics.bootstrap import (
     improvement_interval,
     performance_profile,
     probability_of_improvement,
-    same_names,
     stratified_bootstrap,
 )
 
@@ -35,8 +34,6 @@ __all__ = [
     "mean",
     "mean_interval",
     "optimality_gap",
-    "paired_difference",
-    "paired_p",
     "performance_profile",
     "probability_of_improvement",
     "stratified_bootstrap",
@@ -117,10 +114,10 @@ def within_bounds(
         scale = half**2 / above
         centre, root = -scale / 2, math.sqrt(half**2 + scale**2 / 4)
     else:
-        scale = half**2 / below / above
-        middle = scale * (above - below) / 2
-        centre = middle / (1 + scale)
-        root = math.sqrt(middle**2 + half**2 * (1 + scale)) / (1 + scale)
+        inverse = below / half * (above / half)  # of the scale, which may be too large for a float
+        middle = (above - below) / 2
+        centre = middle / (1 + inverse)
+        root = math.sqrt(middle**2 + half**2 * inverse * (1 + inverse)) / (1 + inverse)
     return value + max(centre - root, -below), value + min(centre + root, above)
 
 
@@ -164,19 +161,6 @@ def content_seed(text: str) -> int:
     return int(text[:13], 16)
 
 
-def paired_difference(
-    x: Mapping[str, float], y: Mapping[str, float], level: float = 0.95
-) -> tuple[float, float, float]:
-    """Mean of x - y over pairs of the same name (a seed, or a task), and its t interval.
-
-    Raises: PgbenchError if the names differ or there is none.
-    """
-    same_names(x, y, "pair")
-    differences = [x[name] - y[name] for name in sorted(x)]
-    low, high = t_interval(differences, level)
-    return mean(differences), low, high
-
-
 def welch(x: Sequence[float], y: Sequence[float]) -> float:
     """Two-sided p of Welch's t test that two means are equal; nan with less than two values each.
 
@@ -191,20 +175,6 @@ def welch(x: Sequence[float], y: Sequence[float]) -> float:
     # As shares of a + b: the squares of tiny variances would vanish.
     freedom = 1 / ((a / (a + b)) ** 2 / (len(x) - 1) + (b / (a + b)) ** 2 / (len(y) - 1))
     return 2 * float(stdtr(freedom, -abs(mean_x - mean_y) / math.sqrt(a + b)))
-
-
-def paired_p(differences: Sequence[float]) -> float:
-    """Two-sided p of the t test that the mean difference is 0; nan for less than two.
-
-    Without any spread it is 1 for differences of 0 and 0 for others.
-    """
-    n = len(differences)
-    if n < 2:
-        return math.nan
-    centre, variance = _moments(differences)
-    if variance == 0:
-        return float(centre == 0)
-    return 2 * float(stdtr(n - 1, -abs(centre) / math.sqrt(variance / n)))
 
 
 def holm(p: Sequence[float]) -> list[float]:

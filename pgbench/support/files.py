@@ -102,13 +102,30 @@ def load_tensors(path: Path) -> Any:
     """
     import torch
 
-    try:
+    if not path.exists():
+        raise PgbenchError(f"there is no file {path}")
+    with whole(path):
         return _map_arrays(torch.load(path, map_location="cpu", weights_only=True), pack=False)
-    except FileNotFoundError as error:
-        raise PgbenchError(f"there is no file {path}") from error
-    except Exception as error:  # torch raises many kinds for a damaged file
+
+
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[None]:
+    """Take what was saved in `path`: whatever goes wrong inside, the file is damaged.
+
+    What is missing, or of another type, is met where it is used, as errors of many kinds.
+
+    Raises: PgbenchError naming the file; one from inside passes as it is.
+    """
+    try:
+        yield
+    except (PgbenchError, MemoryError):
+        raise
+    except Exception as error:
+        if type(error).__name__ == "OutOfMemoryError":  # of a device
+            raise
         raise PgbenchError(
-            f"{path} is damaged ({type(error).__name__}); start this run again with --fresh"
+            f"{path} is damaged, or was saved by other code ({type(error).__name__}: {error}); "
+            "start this run again with --fresh"
         ) from error
 
 

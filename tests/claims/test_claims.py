@@ -302,9 +302,12 @@ def test_the_page_is_a_function_of_files_and_records(claims_file, add_runs, tmp_
     page = to_markdown(hold(find_claims(root), root))
     assert page == to_markdown(hold(find_claims(root), root))
     assert "### ppo-1: inconclusive" in page
+    assert "**inconclusive** (power of check " in page  # an open verdict with its power
     assert "12 of 12 runs, 1 failed; results " in page
     assert "By \\| the way." in page
-    row = "| toy-v0 | 12.0 [7.0, 17.0] | 6.0 [1.0, 11.0] | 6.0 [1.5, 10.5] | 2.40 ["
+    row = (
+        "| toy-v0 | 12.0 [7.0, 17.0] | 6.0 [1.0, 11.0] | 6.0 [1.5, 10.5] | 80% from 6.1 on | 2.40 ["
+    )
     assert row in " ".join(page.split())
     # Another order of arrival, the same bytes.
     for file in (root / "records/toy-v1").iterdir():

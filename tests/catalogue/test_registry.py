@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from pgbench.catalogue import registry
+from pgbench.catalogue import plugins
 from pgbench.catalogue.registry import (
     ALGOS,
     CATALOGUES,
@@ -196,14 +196,14 @@ def test_installed_plugins(plugin, tmp_path, monkeypatch):
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: other\nVersion: 1\n")
     (info / "entry_points.txt").write_text("[pgbench.plugins]\nother = other_plug\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(registry, "_loaded_plugins", set())
+    monkeypatch.setattr(plugins, "_loaded", set())
     plugin("1 / 0\n", "other_plug.py")
     refused("plug-in 'other'.*ZeroDivisionError.*uninstall", ALGOS.all)
     plugin(
         ALGO.format(name="foreign") + "# longer, so that no stale bytecode is used\n",
         "other_plug.py",
     )
-    monkeypatch.setattr(registry, "_loaded_plugins", set())
+    monkeypatch.setattr(plugins, "_loaded", set())
     assert find_algo("foreign").name == "foreign"
     ALGOS.all()  # not loaded a second time
 

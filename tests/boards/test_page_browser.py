@@ -321,12 +321,10 @@ def test_details_of_a_run_are_numbers_lines_and_tables(sample_model, show):
     assert "gap" in dialog.inner_text() and "0.125" in dialog.inner_text()
     assert dialog.locator("table.detail td").all_inner_texts() == list("123456")
     plots = dialog.locator(".panel.detail svg")
-    plots.first.scroll_into_view_if_needed()
-    page.wait_for_function("document.querySelectorAll('.panel.detail svg').length === 2")
-    assert plots.first.locator("circle").count() == 3
-    plots.first.locator(".area").hover()
-    assert "front" in page.locator("#page-tip").inner_text()
+    for i, name in enumerate(("front", "regret")):  # drawn when they come into view
+        dialog.locator(".panel.detail").nth(i).scroll_into_view_if_needed()
+        plots.nth(i).locator("circle").nth(2).wait_for()
+        plots.nth(i).locator(".area").hover()
+        assert name in page.locator("#page-tip").inner_text()
     page.evaluate(f"location.hash = '#record={sorted(model['records'])[1][:12]}'")
-    page.wait_for_function(
-        "!document.querySelector('.panel.detail')"
-    )  # of another run there are none
+    plots.first.wait_for(state="detached")  # another run has none

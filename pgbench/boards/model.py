@@ -83,7 +83,8 @@ def results_digest(records: Iterable[Record]) -> str:
         sorted(
             digest(
                 [r["identity"], r["protocol"]["seed"], r["environment"]["golden"], r["status"],
-                 *(r["result"][key] for key in ("failure", "final", "curve", "checksum"))]
+                 *(r["result"][key] for key in ("failure", "final", "curve", "checksum")),
+                 *([r["result"]["details"]] if "details" in r["result"] else [])]
             )
             for r in records
         )

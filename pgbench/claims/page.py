@@ -141,8 +141,10 @@ def to_text(results: Result, columns: int) -> str:
                 blocks.append(_indented(f"{protocol(check)}.{note}", columns, "     "))
                 blocks += [f"     {line}" for line in remedy(check, "")]
                 if check["results"]:
-                    rows = [(row[0], *row[3:]) for row in _rows(check)]
-                    text = aligned((HEAD[0], *HEAD[3:]), rows)
+                    whole = [(HEAD[0], *HEAD[3:]), *((r[0], *r[3:]) for r in _rows(check))]
+                    said = [c for c in zip(*whole, strict=True) if set(c[1:]) - {"-", ""}]
+                    head, *rows = zip(*said, strict=True)
+                    text = aligned(head, rows, columns - 5, every=True)
                     blocks.append(textwrap.indent(text, "     "))
             blocks.append("")
     return "\n".join(blocks)

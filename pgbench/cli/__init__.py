@@ -54,11 +54,12 @@ from pgbench.cli import (  # noqa: E402
     board,
     catalogue,
     claims,
+    data,
     power,
     run,
     tools,
     tune,
 )
 
-for module in (run, bench, board, power, audit, claims, tune, catalogue, tools):
+for module in (run, bench, board, power, audit, claims, tune, catalogue, data, tools):
     module.add_to(app)

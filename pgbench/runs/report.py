@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Any
 
 from pgbench.catalogue.registry import score_of, scores
 from pgbench.errors import PgbenchError
+from pgbench.records.details import show
 from pgbench.records.record import read_runs
 from pgbench.statistics.intervals import mean_interval
 from pgbench.support.files import is_held
@@ -136,6 +139,16 @@ def _plain(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
+def last_metrics(folder: Path) -> dict[str, Any]:
+    """What the run in `folder` logged of its last update; empty where there is nothing to read."""
+    with contextlib.suppress(OSError, ValueError), open(folder / "events.jsonl", "rb") as file:
+        file.seek(max(0, file.seek(0, 2) - 20_000))
+        for line in reversed(file.read().splitlines()):
+            if line.startswith(b'{"kind": "train"'):
+                return dict(json.loads(line))
+    return {}
+
+
 def run_page(folder: Path, record: dict[str, Any]) -> str:
     """Everything a reader wants to know of one run."""
     algo, env, cost = record["algorithm"], record["environment"], record["cost"]
@@ -151,6 +164,17 @@ def run_page(folder: Path, record: dict[str, Any]) -> str:
             f"  score       {env['metric']['name']} {number(result['score'])}, "
             f"{interval(record, result['final'])}over {len(result['final'])} episodes"
         )
+    if last_metrics(folder).get("cut_off") == 1.0:
+        lines.append(
+            "  cut off     every response of the last step, by the limit: --set max_tokens=..."
+        )
+    if policies := algo.get("policies"):
+        each = (
+            f"{name} ({', '.join(map(number, w))})" if w else name for name, w in policies.items()
+        )
+        lines += _long("  policies    ", ", ".join(each))
+    for i, line in enumerate(show(result.get("details", {}))):
+        lines.append(f"  {'' if i else 'details':<12}{line}")
     if result["curve"]:
         points = result["curve"]
         top = max(p["mean"] for p in points)

@@ -5,28 +5,31 @@ from __future__ import annotations
 import math
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from pgbench.catalogue.capabilities import CAPABILITIES, Resumable, make
+from pgbench.catalogue.capabilities import make, promises
 from pgbench.catalogue.fingerprint import golden
 from pgbench.catalogue.registry import resolve
 from pgbench.errors import Breach, Diverged, PgbenchError
 from pgbench.learning.algorithm import Algorithm, Setup, same_origin
-from pgbench.loops.base import Loop, Phase
+from pgbench.loops.base import Loop, Phase, check_made
 from pgbench.records.record import read_run, tidy
 from pgbench.runs import provenance
 from pgbench.runs.evaluation import Evaluation, evaluate
-from pgbench.runs.log import Log
+from pgbench.runs.log import Log, catch_up
 from pgbench.runs.plan import Plan, choose_device, load_loop
 from pgbench.runs.progress import Progress
 from pgbench.runs.recording import make_record
-from pgbench.support.files import load_tensors, only_process, save_tensors, write_json
+from pgbench.runs.trackers import DEFAULT
+from pgbench.support.files import load_tensors, only_process, save_tensors, whole, write_json
 from pgbench.support.seeding import train_seed
 from pgbench.support.signals import on_stop
+from pgbench.support.ticker import hush
 from pgbench.worlds.checks import check_env
 
 SAVE_AT_MOST = 0.02  # share of the run's time that checkpoints may take
@@ -45,8 +48,7 @@ def build(plan: Plan) -> tuple[Algorithm, Any, Loop]:
     torch.set_num_threads(plan.threads)
     num_envs = getattr(plan.config, "num_envs", 1)
     env = make(plan.env, num_envs=num_envs, **plan.env_kwargs)
-    promised = {name: CAPABILITIES[name] for name in sorted(plan.env.capabilities)}
-    check_env(env, plan.env.id, num_envs, {"Resumable": Resumable, **promised})
+    check_env(env, plan.env.id, num_envs, promises(plan.env))
     setup = Setup(
         observation_space=env.single_observation_space,
         action_space=env.single_action_space,
@@ -57,12 +59,13 @@ def build(plan: Plan) -> tuple[Algorithm, Any, Loop]:
         env=env,
     )
     algorithm: Algorithm = resolve(plan.algo)(plan.config, setup)
-    loop = load_loop(plan.algo.loop)(
+    loop = load_loop(plan.loop)(
         algorithm,
         env,
         plan.budget,
         train_seed(plan.env.name, plan.seed, "loop", purpose=plan.purpose),
     )
+    check_made(loop, plan.loop.name)
     return algorithm, env, loop
 
 
@@ -75,9 +78,11 @@ class Run:
         runs: Path,
         progress: Progress | None = None,
         save_every: float | None = None,
+        trackers: Sequence[str] = (DEFAULT,),
     ) -> None:
         self.plan, self.folder = plan, plan.folder(runs)
         self.progress = progress or Progress(quiet=True)
+        self.trackers = trackers  # where metrics go, too; no part of what the run is
         self.save_every = save_every  # seconds; None: as often as SAVE_AT_MOST allows
         self.curve: list[dict[str, Any]] = []
         self.spent = {"wall_s": 0.0, "cpu_s": 0.0, "evaluate_s": 0.0, "checkpoint_s": 0.0}
@@ -108,6 +113,7 @@ class Run:
             if record["status"] == "finished":
                 self._same_environment()
                 tidy(self.folder)
+                catch_up(self.folder, record, self.trackers, self.progress)
                 return record
             self._same_execution(record)
             self.before = record
@@ -116,7 +122,8 @@ class Run:
                 f"{self.folder} has files but no run.json, so it cannot be trusted; "
                 "move it away or give --fresh"
             )
-        self.algorithm, self.env, self.loop = build(self.plan)
+        with hush(self.progress.quiet):
+            self.algorithm, self.env, self.loop = build(self.plan)
         try:
             self._same_environment()
             with only_process(self.folder), on_stop(self._stop):
@@ -159,8 +166,10 @@ class Run:
         self.began, self.cpu_began = time.monotonic(), time.process_time()
         self.saved_at, self.save_cost = self.began, 0.0
         self._write("running")  # first of all: without it a killed run's folder is not trusted
-        self.log = Log(self.folder, self.loop.steps, offset)
+        self.log = Log(self.folder, self.loop.steps, offset, self.trackers, self.progress)
         self.progress.start(self.plan, self.loop.steps, self.loop.budget, offset > 0)
+        if note := getattr(self.env, "note", ""):
+            self.progress.note(note)
         try:
             if self.due:
                 self._evaluate_if_due()
@@ -204,7 +213,7 @@ class Run:
             bad = [name for name, value in metrics.items() if not math.isfinite(value)]
             if bad:
                 raise Diverged(
-                    f"{', '.join(bad)} not finite after {loop.steps} {self.plan.env.budget_unit}"
+                    f"{', '.join(bad)} not finite after {loop.steps} {self.plan.loop.unit}"
                 )
             if loop.episodes.mean is not None:
                 metrics["train_return"] = loop.episodes.mean
@@ -251,7 +260,7 @@ class Run:
             )
         if not math.isfinite(result.mean):
             raise Diverged(
-                f"evaluation gave {result.mean} after {self.loop.steps} {self.plan.env.budget_unit}"
+                f"evaluation gave {result.mean} after {self.loop.steps} {self.plan.loop.unit}"
             )
         return result
 
@@ -283,11 +292,13 @@ class Run:
         """Load the checkpoint; returns the length of the event log that belongs to it."""
         same_origin(self.algorithm, read_run(self.folder)["algorithm"], self.folder)
         state = load_tensors(self.checkpoint)
-        self.algorithm.load_state_dict(state["algorithm"])
-        self.loop.load_state_dict(state["loop"])
-        self.curve, self.spent, self.created = state["curve"], state["spent"], state["created"]
-        self.due = state.get("due", False)
-        return int(state["events"])
+        with whole(self.checkpoint):
+            self.algorithm.load_state_dict(state["algorithm"])
+            self.loop.load_state_dict(state["loop"])
+            self.curve, self.created = list(state["curve"]), str(state["created"])
+            self.spent = {key: float(state["spent"][key]) for key in self.spent}
+            self.due = bool(state.get("due", False))
+            return int(state["events"])
 
     def _finish(self) -> dict[str, Any]:
         state = self.algorithm.state

@@ -5,7 +5,7 @@ measure; the others are quasi-random points of a declared space, the same for ev
 scores the mean of its runs on tuning seeds, which no board uses, for training and evaluation; a
 failed run scores the environment's random anchor, or the worst run of the study where there is no
 anchor. Of several studies (each with seeds and points of its own) the one whose best is the median
-gives the setting. Imports `bench` and below; `space` says what is drawn, `search` runs it.
+gives the setting. Imports `bench` and below. Start here, then `space` (what is drawn) and `search`.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Tuning:
 
     def folder(self, runs: Path) -> Path:
         """`<runs>/tune/<algorithm>/<environment>/<digest>`."""
-        return runs / "tune" / self.base.algo.name / self.base.env.id / self.digest[:12]
+        return runs / "tune" / self.base.algo.name / self.base.env.folder / self.digest[:12]
 
     def sampler_seed(self, study: int) -> int:
         """What scrambles the points of a study: nobody chooses it."""
@@ -214,7 +214,7 @@ def summary(tuning: Tuning, ended: Ended) -> dict[str, Any]:
         "algorithm": base.algo.name,
         "environment": base.env.name,
         "budget": base.budget,
-        "unit": base.env.budget_unit,
+        "unit": base.loop.unit,
         "protocol": asdict(base.protocol),
         "metric": metric.told,
         "fixed": dict(tuning.fixed),

@@ -253,6 +253,27 @@ def test_a_broken_file_is_told_by_file_and_field(claims_file, old, new, message)
     assert "\n" not in str(error.value)
 
 
+def test_all_that_is_wrong_is_told_at_once(claims_file):
+    text = CLAIMS
+    for old, new in (
+        ('a = "ppo, fast"', 'a = "ppo, fats"'), ("scale = 0.1", "scale = 0"),
+        ('source = "Table 9"', ""), ('kind = "better"', 'kind = "better"\nat_least = 3'),
+    ):  # fmt: skip
+        text = text.replace(old, new, 1)
+    with pytest.raises(PgbenchError, match="4 faults: ") as error:
+        find_claims(claims_file(text))
+    for words in (
+        "'ppo, fats'",
+        "check[1].margin.scale must",
+        "source is missing",
+        "at_least takes",
+    ):
+        assert words in str(error.value)
+    with pytest.raises(PgbenchError, match="suite is missing") as error:
+        find_claims(claims_file(CLAIMS.replace("suite = ", "siute = ", 1)))
+    assert "track" not in str(error.value)
+
+
 def test_only_informing_checks_and_doubled_ids_are_refused(claims_file):
     first = CLAIMS[: CLAIMS.index("[[claim.check]]")]
     with pytest.raises(PgbenchError, match="no check that decides"):

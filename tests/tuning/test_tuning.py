@@ -207,6 +207,25 @@ def test_a_damaged_journal_is_one_line_that_names_it(journal, damage):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("was", "now"),
+    [
+        (b'"score":1.0', b'"score":"x"'),
+        (b'"score":1.0,', b""),
+        (b'"seeds":[', b'"seeds":[7,'),
+        (b'"seeds"', b'"seed"'),
+    ],
+)
+def test_a_trial_of_another_shape_is_one_line_too(journal, was, now):
+    path, again, planned = journal
+    data = path.read_bytes()
+    assert was in data
+    path.write_bytes(data.replace(was, now))
+    with pytest.raises(PgbenchError, match=r"journal.log is damaged .* delete it") as error:
+        again().read("s", planned)
+    assert "\n" not in str(error.value)
+
+
 def test_a_journal_of_other_points_is_refused(journal):
     _, again, planned = journal
     other = [planned[0], {**planned[1], "lr": 0.002}]

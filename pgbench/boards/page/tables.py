@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from pgbench.boards.markdown import power_sentence, rank_set
@@ -15,6 +16,7 @@ from pgbench.boards.power import ALL
 
 Row = Mapping[str, Any]
 AGGREGATE_WIDTH = 150
+SHOWN = 4  # environments without a common scale in the table of all of them
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def aggregate_table(track: Mapping[str, Any], view: View) -> Html:
     columns = [
         _rank(),
         _algorithm(view),
-        *(scored if anchored else ()),
+        *(scored if anchored else map(partial(_own_score, track), track["environments"][:SHOWN])),
         *_standing(),
         *_costs(),
         Column(
@@ -91,10 +93,26 @@ def aggregate_table(track: Mapping[str, Any], view: View) -> Html:
             "Rank: the best that the runs leave to a row, below it all that they leave. "
             f"{power_sentence(track['power'], ALL)}"
             if anchored
-            else "No score across environments: they state no floor and no reference.",
+            else f"Mean scores of {f'the first {SHOWN} of them' if count > SHOWN else 'each'}. "
+            "They state no floor and no reference: there is no score across them.",
         ]
     )
     return table(columns, rows, caption, "aggregate", view)
+
+
+def _own_score(track: Mapping[str, Any], environment: Mapping[str, Any]) -> Column:
+    """The mean score in one environment, in its own unit, where there is none across them."""
+    rows = {row["name"]: row for row in track["tasks"].get(environment["id"], [])}
+    digits = score_digits(list(rows.values()))
+
+    def mean(row: Row) -> Triple:
+        own = rows.get(row["name"])
+        return (None, None, None) if own is None else triple(own, "mean")
+
+    first = "asc" if rows and environment["metric"]["direction"] == "min" else "desc"
+    return Column(
+        environment["id"], lambda row: _triple(mean(row), digits), lambda row: mean(row)[0], first
+    )
 
 
 def task_table(

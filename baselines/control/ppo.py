@@ -17,7 +17,7 @@ Departures from the paper, each the usual practice since:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -26,7 +26,6 @@ from pgbench.learning.algorithm import Algorithm, Setup
 from pgbench.learning.batches import Rollout
 from pgbench.learning.nets import GaussianMlp, Mlp
 from pgbench.learning.ops import gaussian
-from pgbench.learning.ops.fit import shuffled
 from pgbench.learning.ops.returns import gae
 from pgbench.learning.optim import adam_, clip_norm, with_adam
 from pgbench.settings.config import Settings, option
@@ -63,6 +62,7 @@ class PPO(Algorithm):
     """Act with a Gaussian MLP; learn by minibatch steps on Eq. 9."""
 
     Config = Config
+    stacks: ClassVar[bool] = True
 
     def __init__(self, config: Any, setup: Setup) -> None:
         super().__init__(config, setup)
@@ -136,6 +136,6 @@ class PPO(Algorithm):
             batch.terminated, batch.done,
         )  # fmt: skip
         data = tuple(x.flatten(0, 1) for x in (batch.obs, batch.action, logp_old, adv, ret))
-        for index in shuffled(len(data[0]), c.minibatch, c.epochs, self.rng):
+        for index in self.minibatches(len(data[0]), c.minibatch, c.epochs):
             parts = self.step(self.state, data, index)
         return parts

@@ -18,7 +18,7 @@ Departures from the paper:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -27,7 +27,7 @@ from pgbench.learning.algorithm import Algorithm, Setup
 from pgbench.learning.batches import Rollout
 from pgbench.learning.nets import GaussianMlp, Mlp
 from pgbench.learning.ops import gaussian
-from pgbench.learning.ops.fit import clipped_value_loss, shuffled
+from pgbench.learning.ops.fit import clipped_value_loss
 from pgbench.learning.ops.returns import gae, standardize
 from pgbench.learning.optim import adam_, clip_norm, with_adam
 from pgbench.settings.config import Settings, option
@@ -55,6 +55,7 @@ class REINFORCE(Algorithm):
     """Act with a Gaussian MLP; learn by one step on Eq. 3, then fit the baseline."""
 
     Config = Config
+    stacks: ClassVar[bool] = True
 
     def __init__(self, config: Any, setup: Setup) -> None:
         super().__init__(config, setup)
@@ -127,6 +128,6 @@ class REINFORCE(Algorithm):
             self.state, batch.obs, batch.reward, batch.next_obs, batch.terminated, batch.done
         )
         parts = self.policy_step(self.state, for_value[0], batch.action.flatten(0, 1), adv)
-        for index in shuffled(len(for_value[0]), c.vf_minibatch, c.vf_epochs, self.rng):
+        for index in self.minibatches(len(for_value[0]), c.vf_minibatch, c.vf_epochs):
             parts["value_loss"] = self.value_step(self.state, for_value, index)
         return parts

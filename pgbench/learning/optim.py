@@ -18,6 +18,25 @@ def with_adam(name: str, theta: Tensor) -> dict[str, Tensor]:
     }
 
 
+def lerp_(x: Tensor, y: Tensor, weight: float) -> None:
+    """x <- x + weight (y - x), as `Tensor.lerp_`, in a form that `torch.vmap` does at once.
+
+    `torch.vmap` takes the method row by row. Compiled code is the same for both.
+    """
+    if torch.compiler.is_compiling():
+        x.copy_(torch.lerp(x, y, weight))
+    else:
+        x.lerp_(y, weight)
+
+
+def addcmul_(x: Tensor, y: Tensor, z: Tensor, value: float) -> None:
+    """x <- x + value y z, as `Tensor.addcmul_`; see `lerp_`."""
+    if torch.compiler.is_compiling():
+        x.copy_(torch.addcmul(x, y, z, value=value))
+    else:
+        x.addcmul_(y, z, value=value)
+
+
 def adam_(
     state: dict[str, Tensor],
     name: str,
@@ -29,8 +48,9 @@ def adam_(
     """One Adam step (Kingma & Ba 2015, Algorithm 1) on `state[name]` (P,), in place."""
     m, v, t = state[f"{name}.m"], state[f"{name}.v"], state[f"{name}.t"]
     t.add_(1)
-    m.lerp_(grad, 1 - betas[0])
-    v.mul_(betas[1]).addcmul_(grad, grad, value=1 - betas[1])
+    lerp_(m, grad, 1 - betas[0])
+    v.mul_(betas[1])
+    addcmul_(v, grad, grad, 1 - betas[1])
     m_hat = m / (1 - betas[0] ** t)
     v_hat = v / (1 - betas[1] ** t)
     state[name].sub_(lr * m_hat / (v_hat.sqrt() + eps))

@@ -21,6 +21,7 @@ from pgbench.worlds import checks
 
 if TYPE_CHECKING:
     from pgbench.learning.algorithm import Algorithm
+    from pgbench.learning.policy import Policy
 
 Draw = Callable[[torch.Generator], Tensor]
 Acting = tuple[Callable[..., Any], list[Draw]]
@@ -69,7 +70,7 @@ class Together:
         for i, one in enumerate(algorithms):
             one.state = {name: rows[i] for name, rows in self.state.items()}
         self.lanes = torch.arange(len(algorithms), device=lead.device)
-        self._acts: dict[tuple[bool, tuple[int, ...]], Acting] = {}
+        self._acting: Acting | None = None
         self.lane = self.lanes  # of the seed at work, under vmap
         lead.drawn = self._drawn  # type: ignore[method-assign]
 
@@ -94,19 +95,18 @@ class Together:
         with torch.no_grad():
             return torch.vmap(one)(state, self.lanes, args)
 
-    def act(self, obs: Tensor, explore: bool, size: int) -> Tensor:
-        """Actions (N, n, ...) for observations (N, n, d).
+    def act(self, seen: Tensor, policy: Policy) -> Tensor:
+        """Actions (N, n, ...) of exploring seeds for what they see (N, n, d).
 
-        Raises: Breach if they are no such tensor.
+        `policy` is the lead's. Raises: Breach, as its `act` does.
         """
-        key = (explore, tuple(obs.shape))
-        if key not in self._acts:
-            self._acts[key] = self._traced_act(obs, explore, size)
-        act, draws = self._acts[key]
-        out: Tensor = act(self.state, obs, [self._each(draw) for draw in draws])
+        if self._acting is None:
+            self._acting = self._traced(seen, policy)
+        act, draws = self._acting
+        out: Tensor = act(self.state, seen, [self._each(draw) for draw in draws])
         return out
 
-    def _traced_act(self, obs: Tensor, explore: bool, size: int) -> Acting:
+    def _traced(self, seen: Tensor, policy: Policy) -> Acting:
         """`act` of all seeds as plain operations on stacks, and what it draws before.
 
         A policy acts at every step of the environments: `torch.vmap` around each call would take
@@ -124,16 +124,16 @@ class Together:
 
         def act(rows: Tensor, noise: list[Tensor]) -> Tensor:
             given[:] = noise
-            return checks.action_of(self.lead, rows, explore, size)
+            return policy.act(rows)
 
         kept = [one.rng.get_state() for one in self.algorithms]
         try:
             self.lead.drawn = noted  # type: ignore[method-assign]
-            self._as_one(act, obs, [])
+            self._as_one(act, seen, [])
             noise = [self._each(draw) for draw in draws]
             self.lead.drawn = handed  # type: ignore[method-assign]
-            traced = make_fx(lambda state, obs, noise: self._on(state, act, obs, noise))(
-                self.state, obs, noise
+            traced = make_fx(lambda state, seen, noise: self._on(state, act, seen, noise))(
+                self.state, seen, noise
             )
         finally:
             self.lead.drawn = self._drawn  # type: ignore[method-assign]

@@ -51,6 +51,7 @@ def _agree(record: Record, where: str) -> None:
         "environment": (identity["environment"], environment["id"]),
         "env_kwargs": (identity["env_kwargs"], environment["kwargs"]),
         "budget": (identity["budget"], protocol["budget"]),
+        "stack": (identity.get("stack"), record["execution"].get("stack")),
     }
     told.update({key: (value, protocol[key]) for key, value in identity["protocol"].items()})
     for key, (one, other) in told.items():
@@ -74,6 +75,12 @@ def _derived(record: Record, where: str) -> None:
     purpose = record["identity"]["purpose"]
     if type(protocol["seed"]) is not int or protocol["seed"] < 0:
         raise PgbenchError(f"{where}: protocol.seed is a whole number from 0")
+    stack = record["identity"].get("stack")
+    if stack is not None and (type(stack) is not int or not protocol["seed"] < stack):
+        raise PgbenchError(
+            f"{where}: execution.stack: {stack} seeds that ran together are 0 to {stack} - 1, not "
+            f"{protocol['seed']}"
+        )
     rule = train_seed(name, protocol["seed"], "algorithm", purpose=purpose)
     if protocol["train_seed"] != rule:
         raise PgbenchError(

@@ -36,7 +36,8 @@ class Progress:
         self.began = self.said = time.monotonic()
         self.warned = False
         unit = "" if plan.env.budget_unit == "environment steps" else f" ({plan.env.budget_unit})"
-        self.note(f"{plan.algo.name} on {plan.env.id}, seed {plan.seed}{unit}")
+        who = f"{plan.stack} seeds stacked" if plan.stack else f"seed {plan.seed}"
+        self.note(f"{plan.algo.name} on {plan.env.id}, {who}{unit}")
         if resumed:
             self.note(f"resuming at step {done:,}")
         elif plan.compile:

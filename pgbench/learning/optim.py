@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
 
+_functorch: Any = torch._C._functorch
+_level: Callable[[], int | None] = _functorch.maybe_current_level  # of torch.vmap; None outside
 SLICE = 2**18  # elements; the five vectors of a step together are 5 MB
 
 
@@ -18,20 +23,26 @@ def with_adam(name: str, theta: Tensor) -> dict[str, Tensor]:
     }
 
 
-def lerp_(x: Tensor, y: Tensor, weight: float) -> None:
-    """x <- x + weight (y - x), as `Tensor.lerp_`, in a form that `torch.vmap` does at once.
+def _as_copies() -> bool:
+    """Whether to write an in-place operation as a copy of its result, which gives the same bits.
 
-    `torch.vmap` takes the method row by row. Compiled code is the same for both.
+    `torch.vmap` does some in-place operations row by row, but their results at once; compiled code
+    is the same for both.
     """
-    if torch.compiler.is_compiling():
+    return torch.compiler.is_compiling() or _level() is not None
+
+
+def lerp_(x: Tensor, y: Tensor, weight: float) -> None:
+    """x <- x + weight (y - x), as `Tensor.lerp_`."""
+    if _as_copies():
         x.copy_(torch.lerp(x, y, weight))
     else:
         x.lerp_(y, weight)
 
 
 def addcmul_(x: Tensor, y: Tensor, z: Tensor, value: float) -> None:
-    """x <- x + value y z, as `Tensor.addcmul_`; see `lerp_`."""
-    if torch.compiler.is_compiling():
+    """x <- x + value y z, as `Tensor.addcmul_`."""
+    if _as_copies():
         x.copy_(torch.addcmul(x, y, z, value=value))
     else:
         x.addcmul_(y, z, value=value)

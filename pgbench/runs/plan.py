@@ -178,7 +178,8 @@ def make_plan(
         device=device,
         compile=(
             steps * max(stack, 1) >= loop.compile_from and can_compile(device)
-            if compile is None else compile
+            if compile is None
+            else compile
         ),
         threads=threads or _threads(loop, config) or os.cpu_count() or 1,
         stack=stack,

@@ -312,6 +312,7 @@ class Run:
         return int(state["events"])
 
     def finish(self) -> dict[str, Any]:
+        """Evaluate the final policy, save it and record it."""
         state = self.algorithm.state
         bad = [name for name in self.algorithm.trained if not bool(state[name].isfinite().all())]
         if bad:
@@ -336,6 +337,7 @@ class Run:
     def write(
         self, status: str, final: Evaluation | None = None, error: Exception | None = None
     ) -> dict[str, Any]:
+        """The record as the run stands, written to its folder."""
         record = make_record(self, status, final, error)
         write_json(self.folder / "run.json", record)
         return record

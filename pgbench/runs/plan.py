@@ -113,8 +113,8 @@ def make_plan(
 
     `settings` are config keys, or `env.<keyword>` for the environment's constructor (`env.` may be
     left out where the algorithm has no key of that name); without a `protocol` it is the
-    environment's, with `episodes` at the end if given; `stack` seeds run together; `tuning` says how they were chosen
-    (`class` and `trials`; by default `paper` for an algorithm's defaults).
+    environment's, with `episodes` at the end if given; `stack` seeds run together; `tuning` says how
+    they were chosen (`class` and `trials`; by default `paper` for an algorithm's defaults).
 
     Raises: PgbenchError for anything unknown, ill-typed, out of range or incompatible.
     """

@@ -7,9 +7,11 @@ from typing import Any
 
 from pgbench.catalogue.registry import register_algo
 
+_EITHER = {"ContinuousActions|DiscreteActions"}
+
 register_algo(
     "mdpo", "pgbench.baselines.control.mdpo:MDPO", family="control", loop="onpolicy",
-    requires={"ContinuousActions"}, paper="arXiv:2005.09814",
+    requires=_EITHER, paper="arXiv:2005.09814",
     summary="Mirror Descent Policy Optimization: m full-batch steps near the last policy",
 )  # fmt: skip
 register_algo(
@@ -19,12 +21,12 @@ register_algo(
 )  # fmt: skip
 register_algo(
     "ppo", "pgbench.baselines.control.ppo:PPO", family="control", loop="onpolicy",
-    requires={"ContinuousActions"}, paper="arXiv:1707.06347",
+    requires=_EITHER, paper="arXiv:1707.06347",
     summary="Proximal Policy Optimization: minibatch steps on a clipped surrogate",
 )  # fmt: skip
 register_algo(
     "reinforce", "pgbench.baselines.control.reinforce:REINFORCE", family="control",
-    loop="onpolicy", requires={"ContinuousActions"}, paper="doi:10.1007/BF00992696",
+    loop="onpolicy", requires=_EITHER, paper="doi:10.1007/BF00992696",
     summary="REINFORCE with a learned value baseline: one policy-gradient step a rollout",
 )  # fmt: skip
 register_algo(
@@ -34,7 +36,7 @@ register_algo(
 )  # fmt: skip
 register_algo(
     "trpo", "pgbench.baselines.control.trpo:TRPO", family="control", loop="onpolicy",
-    requires={"ContinuousActions"}, paper="arXiv:1502.05477",
+    requires=_EITHER, paper="arXiv:1502.05477",
     summary="Trust Region Policy Optimization: natural gradient, line search under a KL limit",
 )  # fmt: skip
 

@@ -31,12 +31,11 @@ from torch import Tensor
 
 from pgbench.learning.algorithm import Algorithm, Setup
 from pgbench.learning.batches import Rollout
-from pgbench.learning.nets import GaussianMlp, Mlp
-from pgbench.learning.ops import gaussian
+from pgbench.learning.nets import Distribution, Mlp, policy_net
 from pgbench.learning.ops.fit import clipped_value_loss
 from pgbench.learning.ops.returns import gae, standardize
 from pgbench.learning.optim import adam_, clip_norm, with_adam
-from pgbench.settings.config import Settings, option
+from pgbench.settings.config import Settings, option, other
 
 LOG_FLOOR = math.log(1e-6)
 
@@ -72,7 +71,7 @@ class Config(Settings):
         above=0,
     )
     gamma: float = option(0.99, "discount", "Paper", within=(0, 1))
-    lam: float = option(0.95, "GAE lambda", "Paper", within=(0, 1))
+    lam: float = option(0.95, "GAE lambda", "Paper", within=(0, 1), only={"gamma": other(0)})
     vf_epochs: int = option(5, "passes over the rollout for the value", "Released code", at_least=1)
     vf_minibatch: int = option(128, "transitions a value step", "Released code", at_least=1)
     vf_clip: float = option(0.2, "c of Eq. 6", "Released code", above=0)
@@ -99,17 +98,16 @@ def objective(ratio: Tensor, adv: Tensor, divergence: Tensor, t: Tensor | float)
 
 
 class MDPO(Algorithm):
-    """Act with a Gaussian MLP; learn by m full-batch steps on Eq. 1, then fit the value."""
+    """Act by an MLP; learn by m full-batch steps on Eq. 1, then fit the value."""
 
     Config = Config
     stacks: ClassVar[bool] = True
 
     def __init__(self, config: Any, setup: Setup) -> None:
         super().__init__(config, setup)
-        d, a = setup.box_dims
         init = torch.Generator().manual_seed(setup.seed)
-        self.pi = GaussianMlp(Mlp((d, *config.hidden, a)))
-        self.vf = Mlp((d, *config.hidden, 1))
+        self.pi = policy_net(setup, config.hidden)
+        self.vf = Mlp((setup.obs_dim, *config.hidden, 1))
         self.state = {
             **with_adam("pi", self.pi.init(init).to(self.device)),
             **with_adam("vf", self.vf.init(init).to(self.device)),
@@ -121,19 +119,19 @@ class MDPO(Algorithm):
         self.value_step = self.compiled(self._value_step)
 
     def act(self, obs: Tensor, explore: bool = True) -> Tensor:
-        """Actions before clipping to the box, sampled or the mean."""
-        mean, log_std = self.pi(self.state["pi"], obs)
-        return mean + log_std.exp() * self.noise(*mean.shape) if explore else mean
+        """Actions before clipping to the box, or choices; sampled or the mode."""
+        pi: Distribution = self.pi(self.state["pi"], obs)
+        return pi.sample(self.drawn) if explore else pi.mode()
 
     def loss(
-        self, theta: Tensor, t: Tensor, obs: Tensor, action: Tensor, mean_k: Tensor,
-        log_std_k: Tensor, logp_k: Tensor, adv: Tensor,
+        self, theta: Tensor, t: Tensor, obs: Tensor, action: Tensor, pi_k: Distribution,
+        logp_k: Tensor, adv: Tensor,
     ) -> tuple[Tensor, dict[str, Tensor]]:  # fmt: skip
         """Minus Eq. 1 on the rollout, and what to log."""
-        mean, log_std = self.pi(theta, obs)
-        logp = gaussian.log_prob(mean, log_std, action)
+        pi: Distribution = self.pi(theta, obs)
+        logp = pi.log_prob(action)
         ratio = (logp - logp_k).exp()
-        kl = gaussian.kl(mean, log_std, mean_k, log_std_k)  # Eq. 2
+        kl = pi.kl(pi_k)  # Eq. 2
         if self.config.divergence == "kl":
             divergence = kl
         else:
@@ -142,26 +140,25 @@ class MDPO(Algorithm):
             "surrogate": (ratio * adv).detach().mean(),
             "kl": kl.detach().mean(),
             "t": t.detach(),
-            "entropy": gaussian.entropy(log_std).detach(),
+            "entropy": pi.entropy().mean().detach(),
         }
         return -objective(ratio, adv, divergence, t), parts
 
     def _prepare(
         self, state: dict[str, Tensor], obs: Tensor, action: Tensor, reward: Tensor,
         next_obs: Tensor, terminated: Tensor, done: Tensor,
-    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:  # fmt: skip
+    ) -> tuple[tuple[Any, ...], tuple[Tensor, ...]]:  # fmt: skip
         """What the policy steps and the value steps read, each (B, ...) with B = T * n."""
         c = self.config
         value = self.vf(state["vf"], obs).squeeze(-1)  # (T, n)
         next_value = self.vf(state["vf"], next_obs).squeeze(-1)
         adv = gae(reward, value, next_value, terminated, done, c.gamma, c.lam)
         obs, action = obs.flatten(0, 1), action.flatten(0, 1)
-        mean_k, log_std_k = self.pi(state["pi"], obs)
-        logp_k = gaussian.log_prob(mean_k, log_std_k, action)
-        frozen = (mean_k, log_std_k.clone(), logp_k, standardize(adv).flatten())
+        pi_k: Distribution = self.pi(state["pi"].clone(), obs)  # no view of what will change
+        frozen = (pi_k, pi_k.log_prob(action), standardize(adv).flatten())
         return (obs, action, *frozen), (obs, value.flatten(), (adv + value).flatten())
 
-    def _policy_step(self, state: dict[str, Tensor], data: tuple[Tensor, ...]) -> dict[str, Tensor]:
+    def _policy_step(self, state: dict[str, Tensor], data: tuple[Any, ...]) -> dict[str, Tensor]:
         """One Adam step on the whole rollout."""
         t = step_size(state["k"], self.iterations, self.config.form)
         parts: dict[str, Tensor]

@@ -35,7 +35,7 @@ from pgbench.learning.nets import Mlp
 from pgbench.learning.ops.gaussian import LOG_2PI
 from pgbench.learning.ops.matmul import fast_matmul
 from pgbench.learning.optim import adam_, lerp_, with_adam
-from pgbench.settings.config import Settings, option
+from pgbench.settings.config import Settings, option, other
 from pgbench.settings.ranges import SettingError
 
 from .mdpo import q_log
@@ -51,7 +51,10 @@ class Config(Settings):
         choices=("paper", "released"),
     )
     q: float = option(
-        1.0, "q of Eq. 2, in [1, 2]; 1 is MDPO-KL, more is MDPO-Tsallis", within=(1, 2)
+        1.0,
+        "q of Eq. 2, in [1, 2]; 1 is MDPO-KL, more is MDPO-Tsallis",
+        within=(1, 2),
+        only=({"kappa": other(0)}, {"ent_coef": other(0)}),
     )
     kappa: float = option(
         1.0,
@@ -69,7 +72,12 @@ class Config(Settings):
     buffer: int = option(1_000_000, "transitions kept", "Released code", at_least=1)
     batch: int = option(256, "transitions an update", "Paper", at_least=1)
     tau: float = option(
-        0.005, "step of the target value, Eq. 6", "Released code", above=0, at_most=1
+        0.005,
+        "step of the target value, Eq. 6",
+        "Released code",
+        above=0,
+        at_most=1,
+        only={"gamma": other(0)},
     )
     start: int = option(
         10_000,

@@ -24,11 +24,10 @@ from torch import Tensor
 
 from pgbench.learning.algorithm import Algorithm, Setup
 from pgbench.learning.batches import Rollout
-from pgbench.learning.nets import GaussianMlp, Mlp
-from pgbench.learning.ops import gaussian
+from pgbench.learning.nets import Distribution, Mlp, policy_net
 from pgbench.learning.ops.returns import gae
 from pgbench.learning.optim import adam_, clip_norm, with_adam
-from pgbench.settings.config import Settings, option
+from pgbench.settings.config import Settings, option, other
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Config(Settings):
     epochs: int = option(10, "passes over the rollout", "Table 3", at_least=1)
     minibatch: int = option(64, "transitions a gradient step", "Table 3", at_least=2)
     gamma: float = option(0.99, "discount", "Table 3", within=(0, 1))
-    lam: float = option(0.95, "GAE lambda", "Table 3", within=(0, 1))
+    lam: float = option(0.95, "GAE lambda", "Table 3", within=(0, 1), only={"gamma": other(0)})
     clip: float = option(0.2, "epsilon of Eq. 7", "Table 1: best of the tried", above=0)
     vf_coef: float = option(0.5, "c1 of Eq. 9; the networks share no parameters", at_least=0)
     ent_coef: float = option(0.0, "c2 of Eq. 9", "Section 6.1: no entropy bonus", at_least=0)
@@ -59,44 +58,43 @@ def clipped_surrogate(ratio: Tensor, adv: Tensor, clip: float) -> Tensor:
 
 
 class PPO(Algorithm):
-    """Act with a Gaussian MLP; learn by minibatch steps on Eq. 9."""
+    """Act by an MLP; learn by minibatch steps on Eq. 9."""
 
     Config = Config
     stacks: ClassVar[bool] = True
 
     def __init__(self, config: Any, setup: Setup) -> None:
         super().__init__(config, setup)
-        d, a = setup.box_dims
         init = torch.Generator().manual_seed(setup.seed)
-        self.pi = GaussianMlp(Mlp((d, *config.hidden, a)))
-        self.vf = Mlp((d, *config.hidden, 1))
+        self.pi = policy_net(setup, config.hidden)
+        self.vf = Mlp((setup.obs_dim, *config.hidden, 1))
         theta = torch.cat([self.pi.init(init), self.vf.init(init)]).to(self.device)
         self.state = with_adam("theta", theta)
         self.prepare = self.compiled(self._prepare)
         self.step = self.compiled(self._step)
 
-    def nets(self, theta: Tensor, obs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Mean (B, a), log-std (a,), value (B,)."""
+    def nets(self, theta: Tensor, obs: Tensor) -> tuple[Distribution, Tensor]:
+        """The policy's distributions and the value (B,)."""
         pi, vf = torch.split(theta, [self.pi.count, self.vf.count])
-        return *self.pi(pi, obs), self.vf(vf, obs).squeeze(-1)
+        return self.pi(pi, obs), self.vf(vf, obs).squeeze(-1)
 
     def act(self, obs: Tensor, explore: bool = True) -> Tensor:
-        """Actions before clipping to the box, sampled or the mean."""
-        mean, log_std = self.pi(self.state["theta"][: self.pi.count], obs)
-        return mean + log_std.exp() * self.noise(*mean.shape) if explore else mean
+        """Actions before clipping to the box, or choices; sampled or the mode."""
+        pi: Distribution = self.pi(self.state["theta"][: self.pi.count], obs)
+        return pi.sample(self.drawn) if explore else pi.mode()
 
     def loss(
         self, theta: Tensor, obs: Tensor, action: Tensor, logp_old: Tensor, adv: Tensor, ret: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Minus Eq. 9 on a minibatch, and its parts."""
         c = self.config
-        mean, log_std, value = self.nets(theta, obs)
-        log_ratio = gaussian.log_prob(mean, log_std, action) - logp_old
+        pi, value = self.nets(theta, obs)
+        log_ratio = pi.log_prob(action) - logp_old
         ratio = log_ratio.exp()
         adv = (adv - adv.mean()) / (adv.std() + 1e-8)
         policy = clipped_surrogate(ratio, adv, c.clip).mean()
         value_loss = (value - ret).square().mean()
-        entropy = gaussian.entropy(log_std)
+        entropy = pi.entropy().mean()
         parts = {
             "policy_loss": -policy.detach(),
             "value_loss": value_loss.detach(),
@@ -112,10 +110,10 @@ class PPO(Algorithm):
     ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
         """Old log-probabilities, advantages (Eq. 11) and returns, each (T, n)."""
         c = self.config
-        mean, log_std, value = self.nets(theta, obs)
-        next_value = self.nets(theta, next_obs)[2]
+        pi, value = self.nets(theta, obs)
+        next_value = self.nets(theta, next_obs)[1]
         adv = gae(reward, value, next_value, terminated, done, c.gamma, c.lam)
-        return gaussian.log_prob(mean, log_std, action), adv, adv + value
+        return pi.log_prob(action), adv, adv + value
 
     def _step(
         self, state: dict[str, Tensor], data: tuple[Tensor, ...], index: Tensor

@@ -25,8 +25,7 @@ from torch import Tensor
 
 from pgbench.learning.algorithm import Algorithm, Setup
 from pgbench.learning.batches import Rollout
-from pgbench.learning.nets import GaussianMlp, Mlp
-from pgbench.learning.ops import gaussian
+from pgbench.learning.nets import Distribution, Mlp, policy_net
 from pgbench.learning.ops.fit import clipped_value_loss
 from pgbench.learning.ops.returns import gae, standardize
 from pgbench.learning.optim import adam_, clip_norm, with_adam
@@ -52,17 +51,16 @@ class Config(Settings):
 
 
 class REINFORCE(Algorithm):
-    """Act with a Gaussian MLP; learn by one step on Eq. 3, then fit the baseline."""
+    """Act by an MLP; learn by one step on Eq. 3, then fit the baseline."""
 
     Config = Config
     stacks: ClassVar[bool] = True
 
     def __init__(self, config: Any, setup: Setup) -> None:
         super().__init__(config, setup)
-        d, a = setup.box_dims
         init = torch.Generator().manual_seed(setup.seed)
-        self.pi = GaussianMlp(Mlp((d, *config.hidden, a)))
-        self.vf = Mlp((d, *config.hidden, 1))
+        self.pi = policy_net(setup, config.hidden)
+        self.vf = Mlp((setup.obs_dim, *config.hidden, 1))
         self.state = {
             **with_adam("pi", self.pi.init(init).to(self.device)),
             **with_adam("vf", self.vf.init(init).to(self.device)),
@@ -72,9 +70,9 @@ class REINFORCE(Algorithm):
         self.value_step = self.compiled(self._value_step)
 
     def act(self, obs: Tensor, explore: bool = True) -> Tensor:
-        """Actions before clipping to the box, sampled or the mean."""
-        mean, log_std = self.pi(self.state["pi"], obs)
-        return mean + log_std.exp() * self.noise(*mean.shape) if explore else mean
+        """Actions before clipping to the box, or choices; sampled or the mode."""
+        pi: Distribution = self.pi(self.state["pi"], obs)
+        return pi.sample(self.drawn) if explore else pi.mode()
 
     def _prepare(
         self, state: dict[str, Tensor], obs: Tensor, reward: Tensor, next_obs: Tensor,
@@ -92,9 +90,8 @@ class REINFORCE(Algorithm):
         self, theta: Tensor, obs: Tensor, action: Tensor, adv: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """A function whose gradient is minus Eq. 3, and what to log."""
-        mean, log_std = self.pi(theta, obs)
-        logp = gaussian.log_prob(mean, log_std, action)
-        return -(adv * logp).mean(), {"entropy": gaussian.entropy(log_std).detach()}
+        pi: Distribution = self.pi(theta, obs)
+        return -(adv * pi.log_prob(action)).mean(), {"entropy": pi.entropy().mean().detach()}
 
     def _policy_step(
         self, state: dict[str, Tensor], obs: Tensor, action: Tensor, adv: Tensor

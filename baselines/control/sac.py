@@ -29,7 +29,7 @@ from pgbench.learning.nets import Mlp
 from pgbench.learning.ops import gaussian
 from pgbench.learning.ops.matmul import fast_matmul
 from pgbench.learning.optim import adam_, lerp_, with_adam
-from pgbench.settings.config import Settings, option
+from pgbench.settings.config import Settings, option, other
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,14 @@ class Config(Settings):
     gamma: float = option(0.99, "discount", "Table 1", within=(0, 1))
     buffer: int = option(1_000_000, "transitions kept", "Table 1", at_least=1)
     batch: int = option(256, "transitions an update", "Table 1", at_least=1)
-    tau: float = option(0.005, "step of the target critics, Eq. 6", "Table 1", above=0, at_most=1)
+    tau: float = option(
+        0.005,
+        "step of the target critics, Eq. 6",
+        "Table 1",
+        above=0,
+        at_most=1,
+        only={"gamma": other(0)},
+    )
     hidden: tuple[int, ...] = option((256, 256), "ReLU units a layer", "Table 1", at_least=1)
     alpha: float | None = option(
         None, "a fixed temperature; none: tuned by Eq. 5, from 1", at_least=0

@@ -4,7 +4,8 @@ Equations, numbered here; pi_k is the policy that collected the rollout, g the g
   Eq. 1   maximise L(theta) = mean[r A],  r = pi(a|s) / pi_k(a|s)
   Eq. 2   subject to mean KL(pi_k(.|s) || pi(.|s)) <= delta  (the old policy comes first)
   Eq. 3   F = J^T M J, the Hessian of Eq. 2 at theta_k: J the Jacobian of mean and log-std, M the
-          Fisher information of the Gaussian, 1 / sigma^2 for a mean and 2 for a log-std
+          Fisher information of the Gaussian, 1 / sigma^2 for a mean and 2 for a log-std; where
+          actions are discrete, J that of the logits, M = diag(p) - p p^T
   Eq. 4   x = (F + damping I)^-1 g by conjugate gradients
   Eq. 5   theta = theta_k + 0.8^j sqrt(2 delta / x^T (F + damping I) x) x, with the least j in
           0 .. backtracks - 1 for which Eq. 1 improves and Eq. 2 holds; if none, theta_k stays
@@ -29,12 +30,11 @@ from torch import Tensor
 
 from pgbench.learning.algorithm import Algorithm, Setup
 from pgbench.learning.batches import Rollout
-from pgbench.learning.nets import GaussianMlp, Mlp
-from pgbench.learning.ops import gaussian
+from pgbench.learning.nets import Distribution, Mlp, policy_net
 from pgbench.learning.ops.fit import clipped_value_loss
 from pgbench.learning.ops.returns import gae, standardize
 from pgbench.learning.optim import adam_, with_adam
-from pgbench.settings.config import Settings, option
+from pgbench.settings.config import Settings, option, other
 
 TINY = 1e-20  # keeps the quotients of a zero gradient at zero
 
@@ -49,13 +49,15 @@ class Config(Settings):
     cg_iterations: int = option(10, "conjugate-gradient iterations, Eq. 4", at_least=1)
     damping: float = option(0.1, "added to the diagonal of F, Eq. 4", at_least=0)
     backtracks: int = option(10, "step sizes tried, Eq. 5", at_least=1)
-    shrink: float = option(0.8, "factor between them", above=0, below=1)
+    shrink: float = option(
+        0.8, "factor between them", above=0, below=1, only={"backtracks": other(1)}
+    )
     horizon: int = option(2048, "transitions an iteration, over all environments", at_least=2)
     num_envs: int = option(8, "environments stepped in parallel", at_least=1)
     gamma: float = option(
         0.99, "discount", "Table of parameters for continuous control", within=(0, 1)
     )
-    lam: float = option(0.95, "GAE lambda", within=(0, 1))
+    lam: float = option(0.95, "GAE lambda", within=(0, 1), only={"gamma": other(0)})
     lr: float = option(3e-4, "Adam step size of the value", above=0)
     vf_epochs: int = option(5, "passes over the rollout for the value", at_least=1)
     vf_minibatch: int = option(128, "transitions a value step", at_least=1)
@@ -66,17 +68,16 @@ class Config(Settings):
 
 
 class TRPO(Algorithm):
-    """Act with a Gaussian MLP; learn by one natural-gradient step, then fit the value."""
+    """Act by an MLP; learn by one natural-gradient step, then fit the value."""
 
     Config = Config
     stacks: ClassVar[bool] = True
 
     def __init__(self, config: Any, setup: Setup) -> None:
         super().__init__(config, setup)
-        d, a = setup.box_dims
         init = torch.Generator().manual_seed(setup.seed)
-        self.pi = GaussianMlp(Mlp((d, *config.hidden, a)))
-        self.vf = Mlp((d, *config.hidden, 1))
+        self.pi = policy_net(setup, config.hidden)
+        self.vf = Mlp((setup.obs_dim, *config.hidden, 1))
         self.state = {
             "pi": self.pi.init(init).to(self.device),
             **with_adam("vf", self.vf.init(init).to(self.device)),
@@ -96,48 +97,45 @@ class TRPO(Algorithm):
         return ["pi", "vf"]
 
     def act(self, obs: Tensor, explore: bool = True) -> Tensor:
-        """Actions before clipping to the box, sampled or the mean."""
-        mean, log_std = self.pi(self.state["pi"], obs)
-        return mean + log_std.exp() * self.noise(*mean.shape) if explore else mean
+        """Actions before clipping to the box, or choices; sampled or the mode."""
+        pi: Distribution = self.pi(self.state["pi"], obs)
+        return pi.sample(self.drawn) if explore else pi.mode()
 
     def surrogate_and_kl(
-        self, theta: Tensor, obs: Tensor, action: Tensor, mean_k: Tensor, log_std_k: Tensor,
-        logp_k: Tensor, adv: Tensor,
+        self, theta: Tensor, obs: Tensor, action: Tensor, pi_k: Distribution, logp_k: Tensor,
+        adv: Tensor,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """Eq. 1 and the left side of Eq. 2."""
-        mean, log_std = self.pi(theta, obs)
-        ratio = (gaussian.log_prob(mean, log_std, action) - logp_k).exp()
-        return (ratio * adv).mean(), gaussian.kl(mean_k, log_std_k, mean, log_std).mean()
+        pi: Distribution = self.pi(theta, obs)
+        ratio = (pi.log_prob(action) - logp_k).exp()
+        return (ratio * adv).mean(), pi_k.kl(pi).mean()
 
     def fisher_product(self, theta: Tensor, obs: Tensor, x: Tensor) -> Tensor:
         """Eq. 3: F x, exactly, by one forward-mode and one reverse-mode derivative: (P,)."""
-        sizes = [self.pi.mean.count, len(theta) - self.pi.mean.count]
-        (net, log_std), (x_net, x_log_std) = torch.split(theta, sizes), torch.split(x, sizes)
 
-        def mean(net: Tensor) -> Tensor:
-            return self.pi.mean(net, obs)
+        def pi(theta: Tensor) -> Distribution:
+            return self.pi(theta, obs)
 
-        along = torch.func.jvp(mean, (net,), (x_net,))[1]
-        pullback = torch.func.vjp(mean, net)[1]
-        (f_net,) = pullback(along * torch.exp(-2 * log_std) / len(obs))
-        return torch.cat([f_net, 2 * x_log_std])
+        at, along = torch.func.jvp(pi, (theta,), (x,))
+        pullback = torch.func.vjp(pi, theta)[1]
+        f_x: Tensor = pullback(at.fisher(along))[0]
+        return f_x
 
     def _prepare(
         self, state: dict[str, Tensor], obs: Tensor, action: Tensor, reward: Tensor,
         next_obs: Tensor, terminated: Tensor, done: Tensor,
-    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:  # fmt: skip
+    ) -> tuple[tuple[Any, ...], tuple[Tensor, ...]]:  # fmt: skip
         """What the policy step and the value steps read, each (B, ...) with B = T * n."""
         c = self.config
         value = self.vf(state["vf"], obs).squeeze(-1)  # (T, n)
         next_value = self.vf(state["vf"], next_obs).squeeze(-1)
         adv = gae(reward, value, next_value, terminated, done, c.gamma, c.lam)
         obs, action = obs.flatten(0, 1), action.flatten(0, 1)
-        mean_k, log_std_k = self.pi(state["pi"], obs)
-        logp_k = gaussian.log_prob(mean_k, log_std_k, action)
-        frozen = (mean_k, log_std_k.clone(), logp_k, standardize(adv).flatten())
+        pi_k: Distribution = self.pi(state["pi"].clone(), obs)  # no view of what will change
+        frozen = (pi_k, pi_k.log_prob(action), standardize(adv).flatten())
         return (obs, action, *frozen), (obs, value.flatten(), (adv + value).flatten())
 
-    def _gradient(self, theta: Tensor, data: tuple[Tensor, ...]) -> Tensor:
+    def _gradient(self, theta: Tensor, data: tuple[Any, ...]) -> Tensor:
         """The gradient of Eq. 1: (P,)."""
         grad: Tensor = torch.func.grad(self.surrogate_and_kl, has_aux=True)(theta, *data)[0]
         return grad
@@ -162,7 +160,7 @@ class TRPO(Algorithm):
         return x
 
     def _line_search(
-        self, theta: Tensor, data: tuple[Tensor, ...], x: Tensor, f_x: Tensor
+        self, theta: Tensor, data: tuple[Any, ...], x: Tensor, f_x: Tensor
     ) -> dict[str, Tensor]:
         """Eq. 5, all step sizes at once; changes `theta` (P,) in place."""
         max_kl = self.config.max_kl
@@ -177,7 +175,7 @@ class TRPO(Algorithm):
         chosen = [value.index_select(0, at)[0] for value in (surrogate, kl, self.fractions)]
         return {
             **dict(zip(("surrogate", "kl", "step_fraction"), chosen, strict=True)),
-            "entropy": gaussian.entropy(theta[self.pi.mean.count :]),
+            "entropy": self.pi(theta, data[0]).entropy().mean(),
         }
 
     def _value_step(

@@ -41,7 +41,13 @@ class Config(GroupConfig):
 
     least_group: ClassVar[int] = 2
 
-    form: str = option("paper", "alpha of Eq. 2, or verl's", "", ("paper", "released"))
+    form: str = option(
+        "paper",
+        "alpha of Eq. 2, or verl's",
+        "",
+        ("paper", "released"),
+        only={"equalise": (False,)},
+    )
     norm: str = option("none", "F of Eq. 1: 1 or the standard deviation", "", ("none", "std"))
 
 

@@ -8,17 +8,18 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from pgbench.errors import Misuse
 from pgbench.settings.ranges import Number
 from pgbench.worlds.batch_env import BatchEnv, Bools, Floats, Info, Options, Rows
 
+from .drawing import BLACK, frame
+from .options import finite
 from .scalar import squares
 
 MAX_SPEED = 8
 MAX_TORQUE = 2.0
 DT = 0.05
 FRAME_SIZE = 500
-ROD = np.array((204.0, 77.0, 77.0))
+ROD = (204, 77, 77)
 
 
 class Pendulum(BatchEnv):
@@ -68,23 +69,10 @@ class Pendulum(BatchEnv):
 
     def restart(self, ids: NDArray[np.intp], rngs: list[np.random.Generator]) -> None:
         """See the class."""
-        high = np.array((self._bound("x_init", np.pi), self._bound("y_init", 1.0)))
+        options = self._options
+        high = np.array((finite(options, "x_init", np.pi), finite(options, "y_init", 1.0)))
         for i, rng in zip(ids, rngs, strict=True):
             self._state[i] = rng.uniform(low=-high, high=high)
-
-    def _bound(self, name: str, usual: float) -> float:
-        """A reset option, or what is usual.
-
-        Raises: Misuse if it is no finite number.
-        """
-        value = self._options.get(name, usual)
-        try:
-            bound = float(value)
-        except (TypeError, ValueError):
-            bound = np.nan
-        if not np.isfinite(bound):
-            raise Misuse(f"reset option '{name}' must be a finite number, not {value!r}")
-        return bound
 
     def save(self) -> Info:
         """See `BatchEnv`."""
@@ -106,16 +94,7 @@ class Pendulum(BatchEnv):
 
 
 def _picture(angle: float, height: int, width: int) -> NDArray[np.uint8]:
-    """A rod of length 1 and width 0.2 in a window of at least +-2.2, uint8 (height, width, 3)."""
-    pixel = 4.4 / min(height, width)
-    x = ((np.arange(width) + 0.5) * pixel - 2.2 * width / min(height, width))[None, :]
-    y = -((np.arange(height) + 0.5) * pixel - 2.2 * height / min(height, width))[:, None]
-    tip_x, tip_y = -np.sin(angle), np.cos(angle)  # upright at 0, counter-clockwise positive
-    along = np.clip(x * tip_x + y * tip_y, 0, 1)
-    frame = np.full((height, width, 3), 255.0)
-    axle = (np.hypot(x, y), 0.05, np.zeros(3))
-    rod = (np.hypot(x - along * tip_x, y - along * tip_y), 0.1, ROD)
-    for distance, radius, colour in (rod, axle):
-        cover = np.clip((radius - distance) / pixel + 0.5, 0, 1)[..., None]  # smooth edges
-        frame += cover * (colour - frame)
-    return frame.astype(np.uint8)
+    """A rod of length 1 and width 0.2, upright at 0, counter-clockwise positive."""
+    tip = -np.sin(angle), np.cos(angle)
+    strokes = [([(0.0, 0.0), tip], 0.1, ROD), ([(0.0, 0.0)], 0.05, BLACK)]
+    return frame(strokes, (0.0, 0.0), (4.4, 4.4), height, width)

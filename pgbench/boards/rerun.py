@@ -31,7 +31,9 @@ class Comparison:
     @property
     def differing(self) -> list[str]:
         """Parts of the result that are not bit-equal."""
-        return [key for key in PARTS if self.old["result"][key] != self.new["result"][key]]
+        old, new = self.old["result"], self.new["result"]
+        told = [*PARTS, *(["details"] if "details" in old else [])]
+        return [key for key in told if old[key] != new.get(key)]
 
     @property
     def interval(self) -> tuple[float, float] | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, Discrete
 
 from pgbench.catalogue.registry import EnvSpec, find_env, resolve
 from pgbench.errors import PgbenchError
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pgbench.worlds.network import Network, Traces
+    from pgbench.worlds.tabular import TabularModel
     from pgbench.worlds.tasks import Task, Verdict
 
 
@@ -45,11 +46,23 @@ class ContinuousActions(Protocol):
 
     Actions are floats; their bounds may be infinite (an algorithm that scales to them refuses
     that). Observations and rewards are finite numbers below 1e18. What every environment must be
-    besides is in docs/contract.md, and checked by `pgbench.worlds.checks`.
+    besides is in docs/plugins.md, and checked by `pgbench.worlds.checks`.
     """
 
     single_observation_space: Box
     single_action_space: Box
+
+
+@runtime_checkable
+class DiscreteActions(Protocol):
+    """Observations (n, d) are vectors (a Box of one dimension), actions (n,) of a Discrete space.
+
+    An algorithm counts actions from 0; the environment gets int64 numbers from the space's
+    `start` on. All else is as for `ContinuousActions`.
+    """
+
+    single_observation_space: Box
+    single_action_space: Discrete
 
 
 @runtime_checkable
@@ -80,7 +93,7 @@ class Differentiable(Protocol):
 
 @dataclass(frozen=True)
 class Optimum:
-    """The best cost that any policy can reach (`optimum`), or a lower bound on it (`bound`)."""
+    """The best score that any policy can reach (`optimum`), or a bound on it (`bound`)."""
 
     value: float
     kind: str
@@ -95,6 +108,23 @@ class KnownOptimum(Protocol):
     def optimum(self) -> Optimum:
         """The optimum, computed on first use; may take seconds."""
         ...
+
+
+@runtime_checkable
+class Tabular(Protocol):
+    """Finitely many states and actions, whose probabilities and rewards are known as tables."""
+
+    model: TabularModel
+
+
+@runtime_checkable
+class VectorReward(Protocol):
+    """Every step is rewarded by a vector of `reward_size` numbers: rewards are float (n, k).
+
+    Only an algorithm that requires this fits such an environment.
+    """
+
+    reward_size: int
 
 
 @runtime_checkable
@@ -169,14 +199,23 @@ CAPABILITIES: dict[str, type] = {
     "ContinuousActions": ContinuousActions,
     "Demonstrations": Demonstrations,
     "Differentiable": Differentiable,
+    "DiscreteActions": DiscreteActions,
     "Graph": Graph,
     "Groups": Groups,
     "Hints": Hints,
     "KnownOptimum": KnownOptimum,
     "Text": Text,
     "Verifier": Verifier,
+    "Tabular": Tabular,
+    "VectorReward": VectorReward,
     "WeeklySales": WeeklySales,
 }
+
+
+def promises(spec: EnvSpec) -> dict[str, type]:
+    """What an environment has to have: `Resumable`, and its capabilities, as far as known here."""
+    known = {name: CAPABILITIES[name] for name in sorted(spec.capabilities & set(CAPABILITIES))}
+    return {"Resumable": Resumable, **known}
 
 
 def make(env: str | EnvSpec, num_envs: int = 1, seed: int | None = None, **kwargs: Any) -> Any:

@@ -55,12 +55,14 @@ def golden_of(vector: Any) -> str:
 
 
 def _actions(space: Any) -> NDArray[Any]:
-    """Actions (STEPS, LANES, ...): uniform in a box, otherwise the space's own seeded samples."""
+    """Actions (STEPS, LANES, ...): uniform in a box or over choices, else the space's samples."""
+    rng = np.random.Generator(np.random.Philox(SEED))
     if isinstance(space, spaces.Box):
         low = np.maximum(space.low, -1e3).astype(np.float64)
         high = np.minimum(space.high, 1e3).astype(np.float64)
-        rng = np.random.Generator(np.random.Philox(SEED))
         return low + (high - low) * rng.random((STEPS, LANES, *space.shape))
+    if isinstance(space, spaces.Discrete):
+        return int(space.start) + (int(space.n) * rng.random((STEPS, LANES))).astype(np.int64)
     space.seed(SEED)
     return np.array([[space.sample() for _ in range(LANES)] for _ in range(STEPS)])
 

@@ -15,6 +15,7 @@ Examples:
   pgbench run --algo ppo --env pendulum --seeds 10 --stack
   pgbench run --algo ppo --env walker2d --set lr=1e-4 --set clip=0.1
   pgbench run --algo sac --env pendulum --config sac.toml --device cuda
+  pgbench run --algo ppo --env hopper --log tensorboard,wandb
   pgbench run --algo ./mine.py --env hopper        (pgbench new algo mine)
 
 The same command again continues an interrupted run to the same numbers.
@@ -45,6 +46,9 @@ Env = Annotated[
     str, typer.Option("--env", "-e", help="A name from `pgbench list envs`, or a .py file.")
 ]
 Runs = Annotated[Path, typer.Option("--runs", help="Folder of the run folders.")]
+Log = Annotated[
+    str, typer.Option("--log", help="Metrics also to tensorboard, wandb, mlflow, trackio; or none.")
+]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -93,6 +97,7 @@ def run(
             help="Seconds between checkpoints (default: 10 or more, 2% of the time).", min=0
         ),
     ] = None,
+    log: Log = "tensorboard",
     runs: Runs = Path("runs"),
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Start over; an old run is kept as <name>.oldN.")
@@ -106,8 +111,10 @@ def run(
     from pgbench.runs.progress import Progress
     from pgbench.runs.runner import Interrupted, Run
     from pgbench.runs.stack import StackedRuns
+    from pgbench.runs.trackers import parse_log
     from pgbench.settings.config import parse_settings, read_toml, read_tuning
 
+    trackers = parse_log(log)
     if seeds is not None and seed:
         raise PgbenchError("give --seed for one run or --seeds for several, not both")
     if stack and seeds is None:
@@ -128,10 +135,9 @@ def run(
     ]  # fmt: skip
     if (words := shortfall(plans[0])) and not quiet:
         typer.echo(f"note: {words}", err=True)
-    progress = Progress(quiet or as_json)
     works: list[Run | StackedRuns] = (
-        [StackedRuns(plans, runs, progress, save_every)] if stack
-        else [Run(plan, runs, progress, save_every) for plan in plans]
+        [StackedRuns(plans, runs, Progress(quiet or as_json), save_every, trackers)] if stack
+        else [Run(plan, runs, Progress(quiet or as_json), save_every, trackers) for plan in plans]
     )  # fmt: skip
     done: list[tuple[Path, dict[str, Any]]] = []
     for work in works:
@@ -227,6 +233,12 @@ def evaluate(
         float | None, typer.Option(help="Of a language model (default: training's).", min=0)
     ] = None,
     seed: Annotated[int, typer.Option(help="Another value gives other evaluation episodes.")] = 0,
+    policy: Annotated[
+        str | None, typer.Option("--policy", help="Of a set of policies, the one of this name.")
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Or the one whose weights are nearest: 0.3,0.7")
+    ] = None,
     video: Annotated[
         Path | None, typer.Option(help="Also write the first episode as .mp4 or .gif.")
     ] = None,
@@ -240,44 +252,58 @@ def evaluate(
 ) -> None:
     """Evaluate a trained policy again; film it; save it."""
     from pgbench.errors import PgbenchError
+    from pgbench.records.details import show as show_details
     from pgbench.runs.evaluation import evaluate as run_episodes
     from pgbench.runs.report import is_run, newest
     from pgbench.runs.result import load
     from pgbench.runs.video import film, writers
-    from pgbench.statistics.intervals import t_interval
+    from pgbench.statistics.intervals import mean_interval
 
     if folder is None or (folder.is_dir() and not is_run(folder)):
         folder = newest(folder or runs, algo, env)
         typer.echo(f"the newest finished run: {folder}", err=True)
     elif algo or env:
         raise PgbenchError("give a run, or --algo and --env for the newest one, not both")
-    loaded = load(folder, anyway)
-    policy: Any = loaded.policy
+    loaded = load(folder, anyway, policy, _numbers(weights) if weights is not None else None)
+    if loaded.member:
+        typer.echo(f"policy {loaded.member}", err=True)
+    acting: Any = loaded.policy
     if video:
         writers(video)  # what is missing is said before the work, not after it
-    if hasattr(policy, "answer"):
+    if hasattr(acting, "answer"):
         from pgbench.lm.evaluation import report
 
         if video:
             raise PgbenchError("a language model cannot be filmed; leave out --video")
         count = episodes or len(loaded.record["result"]["final"])
-        text, data = report(policy, loaded.env, count, seed, samples, temperature)
+        text, data = report(acting, loaded.env, count, seed, samples, temperature)
         typer.echo(json.dumps(data) if as_json else text)
         if save:
-            policy.save(save)
+            acting.save(save)
             typer.echo(f"{save}: the model, for transformers and vLLM", err=as_json)
         return
     if save:
         raise PgbenchError(f"--save is for language models; {folder}/policy.pt holds this policy")
-    result = run_episodes(policy, loaded.env, episodes or 20, seed, loaded.env_kwargs)
-    low, high = t_interval(result.returns)
+    result = run_episodes(acting, loaded.env, episodes or 20, seed, loaded.env_kwargs)
+    limits = mean_interval(result.returns, *loaded.env.metrics[0].bounds(result.returns))
+    within = f", 95% interval [{limits[0]:,.1f}, {limits[1]:,.1f}]" if limits else ""
     if as_json:
-        typer.echo(json.dumps({"returns": result.returns, "lengths": result.lengths}))
+        data = {"returns": result.returns, "lengths": result.lengths}
+        typer.echo(json.dumps({**data, **({"details": result.details} if result.details else {})}))
     else:
         typer.echo(
-            f"{loaded.env.id} return {result.mean:,.1f}, 95% interval "
-            f"[{low:,.1f}, {high:,.1f}] over {len(result.returns)} episodes"
+            f"{loaded.env.id} return {result.mean:,.1f}{within} over {len(result.returns)} episodes"
         )
+        typer.echo("".join(f"  {line}\n" for line in show_details(result.details)), nl=False)
     if video:
-        frames = film(policy, loaded.env, video, seed, loaded.env_kwargs)
+        frames = film(acting, loaded.env, video, seed, loaded.env_kwargs)
         typer.echo(f"{video}: {frames} frames", err=as_json)
+
+
+def _numbers(text: str) -> list[float]:
+    from pgbench.errors import PgbenchError
+
+    try:
+        return [float(word) for word in text.split(",")]
+    except ValueError:
+        raise PgbenchError(f"--weights takes numbers such as 0.3,0.7, not '{text}'") from None

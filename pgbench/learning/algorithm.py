@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar, cast
 
 import torch
-from gymnasium.spaces import Box, Space
+from gymnasium.spaces import Box, Discrete, Space
 from torch import Tensor
 
 from pgbench.errors import PgbenchError
+from pgbench.learning.ops.draws import Draw
 from pgbench.learning.ops.fit import shuffled
 from pgbench.learning.policy import Policy
 from pgbench.learning.stacking import outside
@@ -44,10 +45,33 @@ class Setup:
 
         Raises: PgbenchError if either space is something else.
         """
-        for what, space in (("observation", self.observation_space), ("action", self.action_space)):
-            if not isinstance(space, Box) or len(space.shape) != 1:
-                raise PgbenchError(f"this algorithm needs a flat Box as {what} space, not {space}")
-        return self.observation_space.shape[0], self.action_space.shape[0]  # type: ignore[index]
+        return self.obs_dim, _flat("action", self.action_space)
+
+    @property
+    def choice_dims(self) -> tuple[int, int]:
+        """(observation size d, number of choices n) of a flat box and a discrete space.
+
+        Raises: PgbenchError if either space is something else.
+        """
+        if not isinstance(self.action_space, Discrete):
+            raise PgbenchError(
+                f"this algorithm needs a Discrete action space, not {self.action_space}"
+            )
+        return self.obs_dim, int(self.action_space.n)
+
+    @property
+    def obs_dim(self) -> int:
+        """Size d of the observations, a flat box.
+
+        Raises: PgbenchError if they are something else.
+        """
+        return _flat("observation", self.observation_space)
+
+
+def _flat(what: str, space: Space[Any]) -> int:
+    if not isinstance(space, Box) or len(space.shape) != 1:
+        raise PgbenchError(f"this algorithm needs a flat Box as {what} space, not {space}")
+    return space.shape[0]
 
 
 class Algorithm:
@@ -68,8 +92,8 @@ class Algorithm:
     # that an update reads is on one device, which it never waits for.
     on_host: ClassVar[frozenset[str]] = frozenset()
     # Whether `--stack` may run several seeds as one: `act` and `update` work on one seed's tensors
-    # under torch.vmap, so they draw by `noise` and `minibatches` alone, keep nothing of a run
-    # outside `state`, and decide nothing in Python by the value of a tensor.
+    # under torch.vmap, so they draw by `drawn` alone (`noise`, `minibatches`), keep nothing that
+    # they change outside `state`, and decide nothing in Python by the value of a tensor.
     stacks: ClassVar[bool] = False
 
     def __init__(self, config: Any, setup: Setup) -> None:
@@ -88,8 +112,10 @@ class Algorithm:
     def act(self, obs: Tensor, explore: bool = True) -> Tensor:
         """Actions for observations (n, d); `explore=False` gives the mode.
 
-        A finite float tensor of exactly (n, a): NaN or infinity ends the run as diverged, another
-        shape or type is refused (pgbench/worlds/checks.py, docs/contract.md).
+        A finite float tensor of exactly (n, a), or an integer tensor of exactly (n,) that counts
+        the choices from 0 where the action space is Discrete. NaN or infinity ends the run as
+        diverged; another shape or type, or a choice that is none, is refused
+        (pgbench/worlds/checks.py, docs/plugins.md).
         """
         raise NotImplementedError
 
@@ -109,6 +135,23 @@ class Algorithm:
         """What `act` needs of the state, for `load_state_dict`."""
         return self.state_dict()
 
+    def policies(self) -> dict[str, list[float]]:
+        """Of an algorithm that learns a set of policies, each one's name with the weights of the
+        objectives that it is for ([] for none); empty for one policy.
+
+        The record lists them, `policy.pt` holds all (`policy_state`), and `pgbench eval` takes one
+        by `--policy NAME` or, the nearest, by `--weights`. Where their number changes in training,
+        `load_state_dict` must take any number.
+        """
+        return {}
+
+    def choose(self, name: str) -> None:
+        """From now on `act` is the policy `name` of `policies()`.
+
+        Before that it is whatever the algorithm is judged by.
+        """
+        raise NotImplementedError
+
     def provenance(self) -> dict[str, Any]:
         """What learning started from, besides the seed, for the record."""
         return {}
@@ -121,7 +164,7 @@ class Algorithm:
         """Indices of shuffled minibatches, (epochs * (total // size), size); see `shuffled`."""
         return self.drawn(lambda rng: shuffled(total, size, epochs, rng))
 
-    def drawn(self, draw: Callable[[torch.Generator], Tensor]) -> Tensor:
+    def drawn(self, draw: Draw) -> Tensor:
         """What `draw` makes with the algorithm's own generator (in a stack: with each seed's)."""
         return draw(self.rng)
 

@@ -18,7 +18,7 @@ class Rollout:
     """
 
     obs: Tensor  # (T, n, d)
-    action: Tensor  # (T, n, a), before clipping to the box
+    action: Tensor  # (T, n, a), before clipping to the box; int64 (T, n) where discrete
     reward: Tensor  # (T, n)
     next_obs: Tensor  # (T, n, d)
     terminated: Tensor  # (T, n) bool: the task ended, no bootstrap

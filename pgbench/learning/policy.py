@@ -6,13 +6,13 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
-from gymnasium.spaces import Box, Space
+from gymnasium.spaces import Box, Discrete, Space
 from numpy.typing import NDArray
 from torch import Tensor
 
 from pgbench.errors import Diverged, PgbenchError
 from pgbench.learning.ops.normalize import RunningMoments
-from pgbench.worlds.checks import action_of
+from pgbench.worlds.checks import action_of, actions_for
 
 
 class Acting(Protocol):
@@ -22,17 +22,28 @@ class Acting(Protocol):
     device: torch.device
 
     def act(self, obs: Tensor, explore: bool = True) -> Tensor:
-        """Actions for observations (n, d)."""
+        """Actions for observations (n, d), discrete ones counted from 0."""
         ...
 
 
 class Policy:
-    """An algorithm's `act` between the observation normaliser and the action box."""
+    """An algorithm's `act` between the observation normaliser and the action space.
+
+    Actions are float (n, a) where the space is a Box, int64 (n,) where it is Discrete.
+    """
 
     def __init__(
         self, algorithm: Acting, action_space: Space[Any], moments: RunningMoments | None = None
     ) -> None:
-        assert isinstance(action_space, Box)
+        if not isinstance(action_space, Box | Discrete):
+            raise PgbenchError(
+                f"{type(algorithm).__name__} acts in a Box or in a Discrete space, not in "
+                f"{action_space}; an environment with another one needs a policy of its own"
+            )
+        self.algorithm, self.moments, self.space = algorithm, moments, action_space
+        if isinstance(action_space, Discrete):
+            self.first = int(action_space.start)
+            return
         width = action_space.high - action_space.low
         if algorithm.action_range == "scale" and not np.isfinite(width).all():
             raise PgbenchError(
@@ -40,7 +51,6 @@ class Policy:
                 "has no bounds here; give the environment's action space finite ones, or take an "
                 "algorithm that clips (action_range)"
             )
-        self.algorithm, self.moments = algorithm, moments
         self.low = torch.as_tensor(action_space.low, device=algorithm.device)
         self.high = torch.as_tensor(action_space.high, device=algorithm.device)
 
@@ -50,26 +60,30 @@ class Policy:
         return self.moments.normalize(x) if self.moments else x
 
     def act(self, seen: Tensor, explore: bool = True) -> Tensor:
-        """The algorithm's own actions, float32 (n, a), for what `see` gave.
+        """The algorithm's own actions for what `see` gave.
 
-        Raises: Breach if they are no such tensor.
+        Raises: Breach if they are no tensor of the space's kind.
         """
-        return action_of(self.algorithm, seen, explore, len(self.low))
+        return action_of(self.algorithm, seen, explore, self.space)
 
-    def to_env(self, action: Tensor) -> NDArray[np.float32]:
-        """An algorithm's actions (n, a) for the environment: clipped to its box or scaled to it.
+    def to_env(self, action: Tensor) -> NDArray[Any]:
+        """An algorithm's actions for the environment: clipped to its box or scaled to it.
 
-        Raises: Diverged if they are not finite.
+        Raises: Diverged if they are not finite; Breach if there is no such choice.
         """
+        if isinstance(self.space, Discrete):
+            chosen = self.in_units(action).cpu().numpy()
+            return actions_for(self.space, len(chosen), chosen, type(self.algorithm).__name__)
         # Fetched at once; looked at before clipping, which would hide an infinite action.
         raw, units = torch.stack([action, self.in_units(action)]).cpu().numpy()
         if not np.isfinite(raw).all():
             raise Diverged(f"actions of {type(self.algorithm).__name__} are not finite")
-        given: NDArray[np.float32] = units
-        return given
+        return units
 
     def in_units(self, action: Tensor) -> Tensor:
-        """An algorithm's actions (n, a) in the units of the environment's box."""
+        """An algorithm's actions in the environment's units."""
+        if isinstance(self.space, Discrete):
+            return action + self.first
         if self.algorithm.action_range == "free":
             return action
         if self.algorithm.action_range == "scale":
@@ -78,14 +92,18 @@ class Policy:
 
     @torch.inference_mode()
     def on_tensors(self, obs: Tensor) -> Tensor:
-        """The mode (n, a) for raw observations (n, d), both on the algorithm's device.
+        """The mode for raw observations (n, d), both on the algorithm's device.
 
-        Actions that are not finite are NaN, so that the score is: nothing is fetched to see it.
+        Float actions that are not finite are NaN, so that the score is: nothing is fetched to see
+        it.
         """
         action = self.act(self.moments.normalize(obs) if self.moments else obs, False)
-        return torch.where(action.isfinite(), self.in_units(action), torch.nan)
+        units = self.in_units(action)
+        if isinstance(self.space, Discrete):
+            return units
+        return torch.where(action.isfinite(), units, torch.nan)
 
     @torch.inference_mode()
-    def __call__(self, obs: NDArray[Any], explore: bool = False) -> NDArray[np.float32]:
-        """Actions (n, a) for raw observations (n, d); the mode unless `explore`."""
+    def __call__(self, obs: NDArray[Any], explore: bool = False) -> NDArray[Any]:
+        """Actions for raw observations (n, d); the mode unless `explore`."""
         return self.to_env(self.act(self.see(obs), explore))

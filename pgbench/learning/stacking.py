@@ -17,13 +17,13 @@ from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
+from pgbench.learning.ops.draws import Draw
 from pgbench.worlds import checks
 
 if TYPE_CHECKING:
     from pgbench.learning.algorithm import Algorithm
     from pgbench.learning.policy import Policy
 
-Draw = Callable[[torch.Generator], Tensor]
 Acting = tuple[Callable[..., Any], list[Draw]]
 
 

@@ -13,14 +13,14 @@ from pgbench.errors import PgbenchError
 from pgbench.learning.algorithm import Algorithm
 from pgbench.learning.batches import Replay, Transitions
 from pgbench.learning.policy import Policy
-from pgbench.loops.base import Episodes, Phase, lane_seeds
+from pgbench.loops.base import Episodes, Loop, Phase, lane_seeds
 from pgbench.settings.ranges import Count, Natural
 from pgbench.worlds import checks
 
 CHUNK = 200  # environment steps a phase: about two seconds between chances to save
 
 
-class OffPolicy:
+class OffPolicy(Loop):
     """`start` random steps, then an update a step, on `batch` of the last `buffer` transitions."""
 
     needs: ClassVar[dict[str, Any]] = {

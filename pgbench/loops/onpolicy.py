@@ -22,14 +22,14 @@ from pgbench.learning.batches import Rollout
 from pgbench.learning.ops.normalize import CLIP, RunningMoments
 from pgbench.learning.ops.returns import discounted_sum
 from pgbench.learning.policy import Policy
-from pgbench.loops.base import Episodes, Phase, lane_seeds
+from pgbench.loops.base import Episodes, Loop, Phase, lane_seeds
 from pgbench.settings.ranges import Count, Share
 from pgbench.worlds import checks
 
 Array = NDArray[Any]
 
 
-class OnPolicy:
+class OnPolicy(Loop):
     """Fixed policies collect whole iterations of `horizon` steps."""
 
     needs: ClassVar[dict[str, Any]] = {
@@ -78,6 +78,14 @@ class OnPolicy:
             )
         steps: int = budget - budget % horizon
         return steps
+
+    @staticmethod
+    def advice(config: Any, budget: int) -> str:
+        """Why a run ends before its budget, and which horizon would spend it all."""
+        sizes = range(config.horizon, 1, -1)
+        fits = [n for n in sizes if not budget % n and not n % config.num_envs]
+        advice = f"--set horizon={fits[0]} spends it all" if fits else "lower --set horizon"
+        return f"in whole iterations of {config.horizon:,}; {advice}"
 
     def phases(self) -> Iterator[Phase]:
         """Alternate collection and update until the budget is spent."""

@@ -24,7 +24,7 @@ from pgbench.loops.onpolicy import Array, OnPolicy
 from pgbench.worlds import checks
 
 
-class Lanes:
+class Share:
     """One seed's rows of the environments that a stack shares, as far as its loop asks for them."""
 
     def __init__(self, env: Any, first: Array) -> None:

@@ -5,28 +5,31 @@ from __future__ import annotations
 import math
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from pgbench.catalogue.capabilities import CAPABILITIES, Resumable, make
+from pgbench.catalogue.capabilities import make, promises
 from pgbench.catalogue.fingerprint import golden
 from pgbench.catalogue.registry import resolve
 from pgbench.errors import Breach, Diverged, PgbenchError
 from pgbench.learning.algorithm import Algorithm, Setup, same_origin
-from pgbench.loops.base import Loop, Phase
+from pgbench.loops.base import Loop, Phase, check_made
 from pgbench.records.record import read_run, tidy
 from pgbench.runs import provenance
 from pgbench.runs.evaluation import Evaluation, evaluate
-from pgbench.runs.log import Log
+from pgbench.runs.log import Log, catch_up
 from pgbench.runs.plan import Plan, choose_device, load_loop
 from pgbench.runs.progress import Progress
 from pgbench.runs.recording import make_record
-from pgbench.support.files import load_tensors, only_process, save_tensors, write_json
+from pgbench.runs.trackers import DEFAULT
+from pgbench.support.files import load_tensors, only_process, save_tensors, whole, write_json
 from pgbench.support.seeding import train_seed
 from pgbench.support.signals import on_stop
+from pgbench.support.ticker import hush
 from pgbench.worlds.checks import check_env
 
 SAVE_AT_MOST = 0.02  # share of the run's time that checkpoints may take
@@ -45,8 +48,7 @@ def build(plan: Plan) -> tuple[Algorithm, Any, Loop]:
     torch.set_num_threads(plan.threads)
     num_envs = getattr(plan.config, "num_envs", 1)
     env = make(plan.env, num_envs=num_envs, **plan.env_kwargs)
-    promised = {name: CAPABILITIES[name] for name in sorted(plan.env.capabilities)}
-    check_env(env, plan.env.id, num_envs, {"Resumable": Resumable, **promised})
+    check_env(env, plan.env.id, num_envs, promises(plan.env))
     setup = Setup(
         observation_space=env.single_observation_space,
         action_space=env.single_action_space,
@@ -57,12 +59,13 @@ def build(plan: Plan) -> tuple[Algorithm, Any, Loop]:
         env=env,
     )
     algorithm: Algorithm = resolve(plan.algo)(plan.config, setup)
-    loop = load_loop(plan.algo.loop)(
+    loop = load_loop(plan.loop)(
         algorithm,
         env,
         plan.budget,
         train_seed(plan.env.name, plan.seed, "loop", purpose=plan.purpose),
     )
+    check_made(loop, plan.loop.name)
     return algorithm, env, loop
 
 
@@ -75,9 +78,11 @@ class Run:
         runs: Path,
         progress: Progress | None = None,
         save_every: float | None = None,
+        trackers: Sequence[str] = (DEFAULT,),
     ) -> None:
         self.plan, self.folder = plan, plan.folder(runs)
         self.progress = progress or Progress(quiet=True)
+        self.trackers = trackers  # where metrics go, too; no part of what the run is
         self.save_every = save_every  # seconds; None: as often as SAVE_AT_MOST allows
         self.curve: list[dict[str, Any]] = []
         self.spent = {"wall_s": 0.0, "cpu_s": 0.0, "evaluate_s": 0.0, "checkpoint_s": 0.0}
@@ -103,7 +108,8 @@ class Run:
         ended = self.opened(fresh)
         if ended is not None:
             return ended
-        self.algorithm, self.env, self.loop = build(self.plan)
+        with hush(self.progress.quiet):
+            self.algorithm, self.env, self.loop = build(self.plan)
         try:
             self.same_environment()
             with only_process(self.folder), on_stop(self._stop):
@@ -121,6 +127,7 @@ class Run:
             if record["status"] == "finished":
                 self.same_environment()
                 tidy(self.folder)
+                catch_up(self.folder, record, self.trackers, self.progress)
                 return record
             self._same_execution(record)
             self.before = record
@@ -161,6 +168,8 @@ class Run:
         self.started(lived, offset)
         self.saved_at, self.save_cost = self.began, 0.0
         self.progress.start(self.plan, self.loop.steps, self.loop.budget, offset > 0)
+        if note := getattr(self.env, "note", ""):
+            self.progress.note(note)
         try:
             if self.due:
                 self.evaluate_if_due()
@@ -191,7 +200,7 @@ class Run:
             self.spent["wall_s"] = max(self.spent["wall_s"], lived)
         self.began, self.cpu_began = time.monotonic(), time.process_time()
         self.write("running")  # first of all: without it a killed run's folder is not trusted
-        self.log = Log(self.folder, self.loop.steps, offset)
+        self.log = Log(self.folder, self.loop.steps, offset, self.trackers, self.progress)
 
     def lived(self) -> float:
         """Seconds of wall time until the last sign of life of the starts before this one.
@@ -227,7 +236,7 @@ class Run:
             bad = [name for name, value in metrics.items() if not math.isfinite(value)]
             if bad:
                 raise Diverged(
-                    f"{', '.join(bad)} not finite after {loop.steps} {self.plan.env.budget_unit}"
+                    f"{', '.join(bad)} not finite after {loop.steps} {self.plan.loop.unit}"
                 )
             if loop.episodes.mean is not None:
                 metrics["train_return"] = loop.episodes.mean
@@ -266,7 +275,7 @@ class Run:
             )
         if not math.isfinite(result.mean):
             raise Diverged(
-                f"evaluation gave {result.mean} after {self.loop.steps} {self.plan.env.budget_unit}"
+                f"evaluation gave {result.mean} after {self.loop.steps} {self.plan.loop.unit}"
             )
         return result
 
@@ -300,15 +309,17 @@ class Run:
         """Load the checkpoint; returns the length of the event log that belongs to it."""
         same_origin(self.algorithm, read_run(self.folder)["algorithm"], self.folder)
         state = load_tensors(self.checkpoint)
-        offset = self.restore(state)
-        self.loop.load_state_dict(state["loop"])
+        with whole(self.checkpoint):
+            offset = self.restore(state)
+            self.loop.load_state_dict(state["loop"])
         return offset
 
     def restore(self, state: dict[str, Any]) -> int:
-        """Put back what `_state` gave; returns the length of the event log."""
+        """Put back what `state` gave; returns the length of the event log."""
         self.algorithm.load_state_dict(state["algorithm"])
-        self.curve, self.spent, self.created = state["curve"], state["spent"], state["created"]
-        self.due = state.get("due", False)
+        self.curve, self.created = list(state["curve"]), str(state["created"])
+        self.spent = {key: float(state["spent"][key]) for key in self.spent}
+        self.due = bool(state.get("due", False))
         return int(state["events"])
 
     def finish(self) -> dict[str, Any]:

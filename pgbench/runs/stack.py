@@ -17,20 +17,22 @@ from typing import Any
 
 import torch
 
-from pgbench.catalogue.capabilities import CAPABILITIES, Resumable, make
+from pgbench.catalogue.capabilities import make, promises
 from pgbench.catalogue.registry import resolve
 from pgbench.errors import Breach, Diverged, PgbenchError
 from pgbench.learning.algorithm import Setup
 from pgbench.learning.stacking import Together
 from pgbench.loops.base import Phase, lane_seeds
-from pgbench.loops.stack import Lanes, Stack, stack_of
+from pgbench.loops.stack import Share, Stack, stack_of
 from pgbench.records.record import read_run
 from pgbench.runs.plan import Plan, load_loop
 from pgbench.runs.progress import Progress
 from pgbench.runs.runner import SAVE_AT_LEAST_S, SAVE_AT_MOST, Interrupted, Run
-from pgbench.support.files import load_tensors, only_process, save_tensors
+from pgbench.runs.trackers import DEFAULT
+from pgbench.support.files import load_tensors, only_process, save_tensors, whole
 from pgbench.support.seeding import train_seed
 from pgbench.support.signals import on_stop
+from pgbench.support.ticker import hush
 from pgbench.worlds import checks
 
 
@@ -41,12 +43,11 @@ def build_stack(plans: Sequence[Plan]) -> tuple[Stack, Any]:
     """
     plan = plans[0]
     torch.set_num_threads(plan.threads)
-    kind, loop_class = resolve(plan.algo), load_loop(plan.algo.loop)
+    kind, loop_class = resolve(plan.algo), load_loop(plan.loop)
     stack = stack_of(plan.algo.name, kind, loop_class)
     n = plan.config.num_envs
     env = make(plan.env, num_envs=n * len(plans), **plan.env_kwargs)
-    promised = {name: CAPABILITIES[name] for name in sorted(plan.env.capabilities)}
-    checks.check_env(env, plan.env.id, n * len(plans), {"Resumable": Resumable, **promised})
+    checks.check_env(env, plan.env.id, n * len(plans), promises(plan.env))
 
     def seed(plan: Plan, stream: str) -> int:
         return train_seed(plan.env.name, plan.seed, stream, purpose=plan.purpose)
@@ -67,7 +68,7 @@ def build_stack(plans: Sequence[Plan]) -> tuple[Stack, Any]:
     seeds = [seed(plan, "loop") for plan in plans]
     obs = checks.reset(env, [s for first in seeds for s in lane_seeds(first, n)])
     loops = [
-        loop_class(algorithms[i], Lanes(env, obs[i * n : (i + 1) * n]), plan.budget, seeds[i])
+        loop_class(algorithms[i], Share(env, obs[i * n : (i + 1) * n]), plan.budget, seeds[i])
         for i in range(len(plans))
     ]
     return stack(loops, Together(algorithms, lead), env, obs), env
@@ -82,8 +83,9 @@ class StackedRuns:
         runs: Path,
         progress: Progress | None = None,
         save_every: float | None = None,
+        trackers: Sequence[str] = (DEFAULT,),
     ) -> None:
-        self.runs = [Run(plan, runs) for plan in plans]
+        self.runs = [Run(plan, runs, trackers=trackers) for plan in plans]
         self.records: dict[int, dict[str, Any]] = {}  # of seeds that have ended
         first = self.runs[0].folder
         self.folder = first.with_name(f"stack-{first.name.partition('-')[2]}")
@@ -113,7 +115,8 @@ class StackedRuns:
         failed = {i: run.before for i, run in enumerate(self.runs) if _failed(run.before)}
         if self.records and len(self.records) + len(failed) == len(self.runs):
             return [{**self.records, **failed}[i] for i in range(len(self.runs))]  # type: ignore[dict-item]
-        self.loop, env = build_stack([run.plan for run in self.runs])
+        with hush(self.progress.quiet):
+            self.loop, env = build_stack([run.plan for run in self.runs])
         try:
             for run, loop in zip(self.runs, self.loop.loops, strict=True):
                 run.algorithm, run.env, run.loop = loop.algorithm, env, loop
@@ -139,6 +142,8 @@ class StackedRuns:
         self.saved_at, self.save_cost = time.monotonic(), 0.0
         plan, loop = self.runs[0].plan, self.loop
         self.progress.start(plan, loop.steps, loop.budget, self.checkpoint.exists())
+        if note := getattr(loop.env, "note", ""):
+            self.progress.note(note)
         try:
             self._evaluate()  # what a stop cut off
             for phases in loop.phases():
@@ -226,15 +231,16 @@ class StackedRuns:
     def _resume(self) -> list[int]:
         """Load the checkpoint; returns the lengths of the event logs that belong to it."""
         state = load_tensors(self.checkpoint)
-        self.loop.load_state_dict(state["loop"])
-        for i in self.loop.failed:
-            self.records[i] = read_run(self.runs[i].folder)
-        for i, saved in state["algorithms"].items():
-            self.runs[i].algorithm.load_state_dict(saved)
-        self.due = set(state["due"])
         offsets = [0] * len(self.runs)
-        for i, saved in state["runs"].items():
-            offsets[i] = self.runs[i].restore(saved)
+        with whole(self.checkpoint):
+            self.loop.load_state_dict(state["loop"])
+            for i in self.loop.failed:
+                self.records[i] = read_run(self.runs[i].folder)
+            for i, saved in state["algorithms"].items():
+                self.runs[i].algorithm.load_state_dict(saved)
+            for i, saved in state["runs"].items():
+                offsets[i] = self.runs[i].restore(saved)
+            self.due = set(state["due"])
         return offsets
 
     def _stop(self) -> None:

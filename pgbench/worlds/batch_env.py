@@ -64,6 +64,7 @@ class BatchEnv(Copied, VectorEnv[Floats, Floats, Floats]):
 
     Actions are an array, or nested lists, of exactly the action space's shape: nothing is
     broadcast, and NaN is refused. Infinite ones mean what the environment's bounds make of them.
+    Discrete actions (n,) are whole numbers of the space.
     """
 
     default_episode_steps: ClassVar[int]
@@ -73,7 +74,7 @@ class BatchEnv(Copied, VectorEnv[Floats, Floats, Floats]):
     def __init__(
         self,
         num_envs: int,
-        action: spaces.Box,
+        action: spaces.Box | spaces.Discrete,
         *,
         render_fps: int,
         num_threads: Natural = 0,
@@ -131,7 +132,10 @@ class BatchEnv(Copied, VectorEnv[Floats, Floats, Floats]):
         raise NotImplementedError
 
     def advance(self, actions: Floats) -> tuple[Floats, Bools, Info]:
-        """Take one step with actions (n, a): rewards (n,), terminated (n,), info terms (n, ...)."""
+        """Take one step with actions (n, a): rewards (n,), terminated (n,), info terms (n, ...).
+
+        Discrete actions are int64 (n,).
+        """
         raise NotImplementedError
 
     def restart(self, ids: NDArray[np.intp], rngs: list[np.random.Generator]) -> None:
@@ -293,12 +297,26 @@ class BatchEnv(Copied, VectorEnv[Floats, Floats, Floats]):
             raise Misuse(f"actions must have shape {self._action_shape}, not {found.shape}")
         if found.dtype.kind not in "fiub":
             raise Misuse(f"actions must be numbers, not of type {found.dtype}")
+        if isinstance(self.single_action_space, spaces.Discrete):
+            return self._chosen(found)
         if np.isnan(found.min()):
             raise Misuse(
                 f"actions are NaN in environments {np.isnan(found).any(1).nonzero()[0].tolist()}; "
                 "look for the division or the overflow that made them"
             )
         return found
+
+    def _chosen(self, actions: Any) -> NDArray[np.int64]:
+        """Discrete `actions` (n,) as int64, all of them in the space."""
+        space = self.single_action_space
+        first, last = int(space.start), int(space.start + space.n) - 1
+        if actions.dtype.kind not in "iu":
+            raise Misuse(f"actions must be whole numbers, not of type {actions.dtype}")
+        if actions.min() < first or actions.max() > last:
+            bad = ((actions < first) | (actions > last)).nonzero()[0].tolist()
+            raise Misuse(f"actions must be from {first} to {last}; not so in environments {bad}")
+        chosen: NDArray[np.int64] = actions.astype(np.int64, copy=False)
+        return chosen
 
     def _step_info(self, terms: Info, stepped: Bools) -> Info:
         """Info terms of the environments that stepped; of the others what a reset reports."""

@@ -1,7 +1,7 @@
 """What an algorithm and an environment hand over, checked where they hand it over.
 
 Every loop and the evaluation step, act and learn through these functions, so that one place says
-what is accepted (docs/contract.md has it in words). Whatever is odd is a `Breach`, one line that
+what is accepted (docs/plugins.md has it in words). Whatever is odd is a `Breach`, one line that
 names whose it is and what was expected; a number that is not finite is `Diverged`.
 """
 
@@ -14,8 +14,8 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
-from gymnasium.spaces import Box, Space
-from gymnasium.vector import AutoresetMode
+from gymnasium.spaces import Box, Discrete, Space
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -24,6 +24,7 @@ from pgbench.errors import Breach, Diverged, PgbenchError
 HUGE = 1e18  # numbers beyond it have squares that float32 cannot hold
 RESERVED = ("kind", "step", "train_return")  # what the log and the runner write themselves
 NUMBERS = "biuf"  # kinds of numpy types that are numbers
+ACTIONS: dict[str, type[Space[Any]]] = {"ContinuousActions": Box, "DiscreteActions": Discrete}
 
 Array = NDArray[Any]
 
@@ -32,7 +33,7 @@ class Step(NamedTuple):
     """What one step of n environments gave."""
 
     obs: Array  # (n, d) what to act on next
-    reward: Array  # (n,) float
+    reward: Array  # (n,) float; (n, k) of an environment with VectorReward
     terminated: NDArray[np.bool_]  # (n,)
     truncated: NDArray[np.bool_]  # (n,)
     done: NDArray[np.bool_]  # (n,)
@@ -49,7 +50,13 @@ def check_env(env: Any, name: str, num_envs: int, capabilities: Mapping[str, typ
     if not hasattr(env, "single_action_space"):
         raise PgbenchError(
             f"{name} is {type(env).__name__}, which is no vector environment; its entry point "
-            "returns a gymnasium.vector.VectorEnv (docs/contract.md)"
+            "returns a gymnasium.vector.VectorEnv (docs/plugins.md)"
+        )
+    if isinstance(env, SyncVectorEnv | AsyncVectorEnv):
+        raise PgbenchError(
+            f"{name} is Gymnasium's {type(env).__name__}, which cannot be saved in the middle of a "
+            "run; return pgbench.worlds.lanes.Lanes(make_one, num_envs) instead, where make_one() "
+            "makes one environment (docs/environments.md)"
         )
     lacks = []
     if env.num_envs != num_envs:
@@ -65,11 +72,12 @@ def check_env(env: Any, name: str, num_envs: int, capabilities: Mapping[str, typ
         missing = [member for member in _members(protocol) if not _has(env, member)]
         if missing:
             lacks.append(f"it has no {' and no '.join(missing)} ({capability})")
-    if "ContinuousActions" in capabilities:
-        lacks += _odd_spaces(env.single_observation_space, env.single_action_space)
+    for capability in ACTIONS:
+        if capability in capabilities:
+            lacks += _odd_spaces(env.single_observation_space, env.single_action_space, capability)
     if lacks:
         raise PgbenchError(
-            f"{name} cannot be trained on as it is: {'; '.join(lacks)}; docs/contract.md says "
+            f"{name} cannot be trained on as it is: {'; '.join(lacks)}; docs/plugins.md says "
             "what an environment must be"
         )
 
@@ -89,13 +97,21 @@ def _has(env: Any, name: str) -> bool:
     return True
 
 
-def _odd_spaces(observation: Space[Any], action: Space[Any]) -> list[str]:
-    """What keeps the spaces of one environment from being vectors of numbers."""
+def _odd_spaces(observation: Space[Any], action: Space[Any], capability: str) -> list[str]:
+    """What keeps the spaces of one environment from being those of a capability in `ACTIONS`."""
     odd = []
-    for what, space in (("observation", observation), ("action", action)):
-        if not isinstance(space, Box):
-            odd.append(f"its {what} space is {type(space).__name__}, not a Box")
-        elif len(space.shape) != 1:
+    for what, space, kind in (
+        ("observation", observation, Box),
+        ("action", action, ACTIONS[capability]),
+    ):
+        if not isinstance(space, kind):
+            fits = [name for name, other in ACTIONS.items() if isinstance(space, other)]
+            hint = f" (that would be {fits[0]})" if what == "action" and fits else ""
+            article = "a " if kind is Box else ""
+            odd.append(
+                f"its {what} space is {type(space).__name__}, not {article}{kind.__name__}{hint}"
+            )
+        elif isinstance(space, Box) and len(space.shape) != 1:
             odd.append(f"its {what} space has the shape {space.shape}, not (size,)")
     if isinstance(action, Box):
         if action.dtype.kind != "f":
@@ -188,14 +204,18 @@ def _observations(env: Any, given: Any, n: int) -> Array:
 
 
 def _vector(env: Any, what: str, given: Any, n: int) -> Array:
+    size = getattr(env, "reward_size", 0) if what == "rewards" else 0
     values = np.asarray(given)
     if values.dtype == object:
         with contextlib.suppress(TypeError, ValueError):  # said below
             values = values.astype(np.float64)
-    if values.shape != (n,) or values.dtype.kind not in NUMBERS:
+    if values.shape != ((n, size) if size else (n,)) or values.dtype.kind not in NUMBERS:
+        wanted = f"{size} numbers an environment, ({n}, {size})" if size else (
+            f"one number or bool an environment, ({n},)"
+        )  # fmt: skip
         raise Breach(
             f"{_name(env)}.step gives {what} of shape {values.shape} and type {values.dtype}, not "
-            f"one number or bool an environment, ({n},)"
+            f"{wanted}"
         )
     return values.astype(np.float64) if what == "rewards" and values.dtype.kind != "f" else values
 
@@ -208,26 +228,40 @@ def _finite(env: Any, what: str, values: Array) -> None:
     raise Diverged(f"{what} of {_name(env)} are {word} ({bad[0]:g})")
 
 
-def action_of(algorithm: Any, obs: Tensor, explore: bool, size: int) -> Tensor:
-    """`algorithm.act`: float32 (n, size), checked but for its values, which stay on the device.
+def action_of(algorithm: Any, obs: Tensor, explore: bool, space: Box | Discrete) -> Tensor:
+    """`algorithm.act`: float32 (n, a), or int64 (n,) where the actions are discrete.
+
+    Checked but for its values, which stay on the device.
 
     Raises: Breach.
     """
     action = algorithm.act(obs, explore)
-    shape = (len(obs), size)
-    if not isinstance(action, Tensor) or action.shape != shape or not action.is_floating_point():
+    whole = isinstance(space, Discrete)
+    shape = (len(obs), *space.shape)
+    if not isinstance(action, Tensor) or action.shape != shape or _kind(action) != whole:
         raise Breach(
-            f"{type(algorithm).__name__}.act gives {_shown(action)}, not a float tensor of shape "
-            f"{shape}: one action for each of the {len(obs)} observations"
+            f"{type(algorithm).__name__}.act gives {_shown(action)}, not "
+            f"{'an integer' if whole else 'a float'} tensor of shape {shape}: one action for each "
+            f"of the {len(obs)} observations"
         )
-    return action if action.dtype == torch.float32 else action.float()
+    dtype = torch.int64 if whole else torch.float32
+    return action if action.dtype == dtype else action.to(dtype)
+
+
+def _kind(values: Tensor) -> bool | None:
+    """Whether they are whole numbers, not floats; None if neither."""
+    if values.is_floating_point():
+        return False
+    return None if values.is_complex() or values.dtype == torch.bool else True
 
 
 def actions_for(space: Space[Any], n: int, actions: Any, whose: str) -> Any:
-    """Actions (n, a) that an environment is about to get: numbers, of that shape and finite.
+    """Actions that an environment is about to get: (n, a) finite numbers, or (n,) of its choices.
 
     Raises: Breach, Diverged.
     """
+    if isinstance(space, Discrete):
+        return _choices(space, n, actions, whose)
     if not isinstance(space, Box):
         return actions
     values = np.asarray(actions)
@@ -239,6 +273,21 @@ def actions_for(space: Space[Any], n: int, actions: Any, whose: str) -> Any:
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise Diverged(f"actions of {whose} are not finite")
     return values
+
+
+def _choices(space: Discrete, n: int, actions: Any, whose: str) -> NDArray[np.int64]:
+    """Actions (n,) of a discrete space, in the environment's own numbers."""
+    values = np.asarray(actions)
+    if values.shape != (n,) or values.dtype.kind not in "iu":
+        raise Breach(
+            f"{whose} gives actions of shape {values.shape} and type {values.dtype}, not whole "
+            f"numbers of shape ({n},)"
+        )
+    first, last = int(space.start), int(space.start + space.n) - 1
+    if values.min() < first or values.max() > last:
+        bad = values[(values < first) | (values > last)][0]
+        raise Breach(f"{whose} gives the action {bad}, not a whole number from {first} to {last}")
+    return values.astype(np.int64, copy=False)
 
 
 def learn(algorithm: Any, batch: Any, taken: Collection[str] = ()) -> dict[str, Tensor]:

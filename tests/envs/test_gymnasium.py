@@ -20,7 +20,7 @@ from pgbench.catalogue.registry import ENVS
 
 BASES = [s for s in ENVS.all() if not s.needs and not s.instance_of and s.extra is None]
 ARRAYS = ["hopper", "ant", "reacher", "pendulum", "one-store-lost-sales", "seasonal-store"]
-EACH = [*ARRAYS, "math-nano"]
+EACH = [*ARRAYS, "cartpole", "acrobot", "math-nano"]
 TURNS = {"math-nano": {"turns": 2}}
 
 
@@ -234,6 +234,17 @@ def test_reset_options():
     for bad in ("a", None, np.nan, [1, 2]):
         with pytest.raises(ValueError, match="'x_init' must be a finite number"):
             ours.reset(options={"x_init": bad})
+    for env in ("cartpole", "acrobot", "mountain-car", "mountain-car-continuous"):
+        spec = next(spec for spec in BASES if spec.id == env)
+        theirs, ours = gymnasium.make(spec.underlying), gymnasium.make(name(env))
+        for options in ({"low": -0.3}, {"low": 0.1, "high": np.float32(0.2)}, {"high": 0.4}, {}):
+            same(theirs.reset(seed=1, options=options)[0], ours.reset(seed=1, options=options)[0])
+            same(theirs.reset()[0], ours.reset()[0])
+        for bad in ({"low": "a"}, {"high": np.inf}, {"low": 1, "high": 0}):
+            with pytest.raises(ValueError, match=r"reset option '(low|high)'"):
+                ours.reset(options=bad)
+    with pytest.raises(ValueError, match=r"within .-100"):  # it would turn for ever
+        gymnasium.make(name("acrobot")).reset(options={"high": 1e9})
     for env in EACH:
         with pytest.raises(ValueError, match="unknown reset option 'level'"):
             gymnasium.make(name(env)).reset(seed=0, options={"level": 1})

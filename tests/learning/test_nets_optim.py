@@ -4,10 +4,22 @@ import math
 
 import pytest
 import torch
+from gymnasium.spaces import Box, Discrete, MultiDiscrete
 from torch import nn
 
-from pgbench.learning.nets import GaussianMlp, Mlp
+from pgbench.errors import PgbenchError
+from pgbench.learning.algorithm import Setup
+from pgbench.learning.nets import (
+    Categorical,
+    CategoricalMlp,
+    Gaussian,
+    GaussianMlp,
+    Mlp,
+    policy_net,
+)
 from pgbench.learning.optim import adam_, clip_norm, with_adam
+
+F64 = torch.float64
 
 
 def as_module(net: Mlp, theta: torch.Tensor) -> nn.Sequential:
@@ -69,6 +81,76 @@ def test_gaussian_mlp():
     assert theta.shape == (pi.count,)
     assert mean.shape == (4, 2)
     assert log_std.tolist() == [-0.5, -0.5]
+
+
+def test_categorical_mlp():
+    pi = CategoricalMlp(Mlp((3, 8, 4)))
+    theta = pi.init(torch.Generator().manual_seed(0))
+    at = pi(theta, torch.ones(5, 3))
+    assert theta.shape == (pi.count,) and at.logits.shape == (5, 4)
+    assert at.logits.softmax(-1).sub(0.25).abs().max() < 0.02
+    assert at.mode().tolist() == at.logits.argmax(-1).tolist()
+
+
+def heads(rng):
+    """Two distributions of each kind at six states, float64, with actions."""
+    mean = torch.randn(2, 6, 2, generator=rng, dtype=F64)
+    log_std = torch.randn(2, 2, generator=rng, dtype=F64)
+    logits = torch.randn(2, 6, 4, generator=rng, dtype=F64)
+    return [
+        (Gaussian(mean[0], log_std[0]), Gaussian(mean[1], log_std[1]), mean[1]),
+        (Categorical(logits[0]), Categorical(logits[1]), torch.randint(4, (6,), generator=rng)),
+    ]
+
+
+@pytest.mark.parametrize("kind", [0, 1], ids=["gaussian", "categorical"])
+def test_a_distribution_answers_as_torchs_does(kind):
+    p, q, action = heads(torch.Generator().manual_seed(0))[kind]
+
+    def theirs(x):
+        if kind:
+            return torch.distributions.Categorical(logits=x.logits)
+        return torch.distributions.Independent(
+            torch.distributions.Normal(x.mean, x.log_std.exp()), 1
+        )
+
+    torch.testing.assert_close(p.log_prob(action), theirs(p).log_prob(action))
+    torch.testing.assert_close(p.entropy().expand(6), theirs(p).entropy())
+    torch.testing.assert_close(p.kl(q), torch.distributions.kl_divergence(theirs(p), theirs(q)))
+    assert p.sample(lambda draw: draw(torch.Generator().manual_seed(0))).shape == action.shape
+    assert (p.log_prob(p.mode()) >= p.log_prob(action)).all()
+
+
+@pytest.mark.parametrize("kind", [0, 1], ids=["gaussian", "categorical"])
+def test_fisher_is_the_hessian_of_the_mean_kl(kind):
+    rng = torch.Generator().manual_seed(1)
+    p, _, _ = heads(rng)[kind]
+    x = type(p)(*(torch.randn(part.shape, generator=rng, dtype=F64) for part in p))
+
+    def kl(*parts):
+        return p.kl(type(p)(*parts)).mean()
+
+    def slope(*parts):
+        return torch.func.grad(kl, argnums=tuple(range(len(p))))(*parts)
+
+    _, want = torch.func.jvp(slope, tuple(p), tuple(x))
+    torch.testing.assert_close(tuple(p.fisher(x)), want)
+
+
+def test_the_policys_network_goes_by_the_action_space():
+    box = Box(-1, 1, (3,))
+    for space, kind, outputs in ((Box(-1, 1, (2,)), GaussianMlp, 2),
+                                 (Discrete(5, start=2), CategoricalMlp, 5)):  # fmt: skip
+        net = policy_net(Setup(box, space, 1000), (16,))
+        assert isinstance(net, kind)
+        (mlp,) = vars(net).values()
+        assert mlp.sizes == (3, 16, outputs)
+    with pytest.raises(PgbenchError, match="a flat Box as action space, not MultiDiscrete"):
+        policy_net(Setup(box, MultiDiscrete([2, 2]), 1000), (16,))
+    with pytest.raises(PgbenchError, match="a flat Box as observation space, not Discrete"):
+        policy_net(Setup(Discrete(3), Discrete(5), 1000), (16,))
+    with pytest.raises(PgbenchError, match="a Discrete action space, not Box"):
+        _ = Setup(box, box, 1000).choice_dims
 
 
 @pytest.mark.parametrize("eps", [1e-8, 1e-5])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, Discrete
 
 from pgbench.catalogue.registry import find_algo, resolve
 from pgbench.learning.algorithm import Setup
@@ -13,24 +13,36 @@ from pgbench.learning.stacking import Together
 from pgbench.settings.config import build
 
 D, A, N = 5, 2, 3
-ACTIONS = Box(-1, 1, (A,))
+BOX, CHOICES = Box(-1, 1, (A,)), Discrete(3)
 SMALL = {"hidden": "8,8"}
-NAMES = ["ppo", "reinforce", "trpo", "mdpo", "sac", "mdpo-off"]
+ON_POLICY = ["ppo", "reinforce", "trpo", "mdpo"]
+CASES = [(name, BOX) for name in (*ON_POLICY, "sac", "mdpo-off")]
+CASES += [(name, CHOICES) for name in ON_POLICY]
 
 
-def setup(seed, **more):
-    return Setup(Box(-np.inf, np.inf, (D,)), ACTIONS, budget=1000, seed=seed, **more)
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
-def make(name, seeds=range(N)):
+def setup(seed, space, **more):
+    return Setup(Box(-np.inf, np.inf, (D,)), space, budget=1000, seed=seed, **more)
+
+
+def make(name, space=BOX):
     cls = resolve(find_algo(name, "control"))
     names = cls.Config.__dataclass_fields__
     sizes = {"minibatch": 16, "vf_minibatch": 16, "epochs": 2, "vf_epochs": 2, "batch": 16}
     config = build(cls.Config, SMALL | {k: v for k, v in sizes.items() if k in names}, name)
-    return [cls(config, setup(seed)) for seed in seeds], cls(config, setup(0, stacked=True))
+    return [cls(config, setup(seed, space)) for seed in range(N)], cls(
+        config, setup(0, space, stacked=True)
+    )
 
 
-def batch(algorithm, seed):
+def batch(algorithm, seed, space=BOX):
     rng = torch.Generator().manual_seed(seed)
 
     def draw(*shape):
@@ -40,7 +52,9 @@ def batch(algorithm, seed):
         end = (draw(16) > 1).float()
         return Transitions(draw(16, D), draw(16, A).tanh(), draw(16), draw(16, D), end)
     ends = draw(16, 4) > 1.5, draw(16, 4) > 1.5
-    return Rollout(draw(16, 4, D), draw(16, 4, A), draw(16, 4), draw(16, 4, D), *ends)
+    choices = torch.randint(3, (16, 4), generator=rng)
+    action = draw(16, 4, A) if space is BOX else choices
+    return Rollout(draw(16, 4, D), action, draw(16, 4), draw(16, 4, D), *ends)
 
 
 def near(one, other, name):
@@ -49,14 +63,14 @@ def near(one, other, name):
 
 
 @pytest.mark.filterwarnings("error::UserWarning")  # of operations that are done row by row
-@pytest.mark.parametrize("name", NAMES)
-def test_a_stack_learns_and_acts_as_its_seeds_alone(name):
-    alone, _ = make(name)
-    ours, lead = make(name)
+@pytest.mark.parametrize(("name", "space"), CASES)
+def test_a_stack_learns_and_acts_as_its_seeds_alone(name, space):
+    alone, _ = make(name, space)
+    ours, lead = make(name, space)
     together = Together(ours, lead)
-    batches = [batch(one, seed) for seed, one in enumerate(alone)]
+    batches = [batch(one, seed, space) for seed, one in enumerate(alone)]
     seen = torch.randn(N, 4, D)
-    policy = Policy(lead, ACTIONS)
+    policy = Policy(lead, space)
     for _ in range(2):
         metrics = together.learn(batches)
         actions = together.act(seen, policy)
@@ -65,7 +79,9 @@ def test_a_stack_learns_and_acts_as_its_seeds_alone(name):
             assert expected.keys() == metrics[i].keys()
             for key, value in expected.items():
                 assert near(metrics[i][key], value, name), (key, i)
-            assert near(actions[i], one.act(seen[i]), name)
+            expected = one.act(seen[i])
+            assert actions[i].dtype == expected.dtype
+            assert near(actions[i].float(), expected.float(), name)
             for key, value in one.state.items():
                 assert near(ours[i].state[key], value, name), (key, i)
             # Each seed's own stream has gone exactly as far as alone.

@@ -234,10 +234,10 @@ def test_what_cannot_be_stacked_is_refused_in_one_line(cli, tmp_path, words, exp
 
 
 def test_the_command_runs_a_stack(cli, tmp_path):
-    words = "run --algo ppo --env pendulum --seeds 2 --stack --budget 128 --episodes 2 --no-compile"
+    words = "run --algo ppo --env cartpole --seeds 2 --stack --budget 128 --episodes 2 --no-compile"
     sizes = "--set horizon=64 --set num_envs=2 --set hidden=8,8 --json --runs".split()
     code, out, err = cli(*words.split(), *sizes, tmp_path)
     assert code == 0, err
     assert [record["execution"]["stack"] for record in json.loads(out)] == [2, 2]
-    code, page, _ = cli("show", next((tmp_path / "ppo" / "pendulum").glob("1-*")))
+    code, page, _ = cli("show", next((tmp_path / "ppo" / "cartpole").glob("1-*")))
     assert code == 0 and "in a stack of 2 seeds" in page

@@ -168,7 +168,7 @@ def test_tsallis_form_penalises_the_q_log_of_the_actions_taken():
     algorithm = make(divergence="tsallis", q=2.0)
     data = prepared(algorithm, rollout())
     theta = algorithm.state["pi"] + 0.01
-    obs, action, _, _, logp_k, adv = data
+    obs, action, _, logp_k, adv = data
     logp = gaussian.log_prob(*algorithm.pi(theta, obs), action)
     ratio = (logp - logp_k).exp()
     want = -((ratio * adv).mean() - (logp.exp() - logp_k.exp()).mean() / 0.5)

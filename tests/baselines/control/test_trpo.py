@@ -1,5 +1,7 @@
 """TRPO: the Fisher product, the natural gradient, the line search."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -18,12 +20,11 @@ def make(**settings: object) -> TRPO:
     return TRPO(Config(**{**small, **settings}), Setup(*box, 10_000))
 
 
-def policy_data(algorithm: TRPO, dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, ...]:
+def policy_data(algorithm: TRPO) -> tuple[Any, ...]:
     b = rollout()
-    data = algorithm.prepare(
+    return algorithm.prepare(
         algorithm.state, b.obs, b.action, b.reward, b.next_obs, b.terminated, b.done
     )[0]
-    return tuple(x.to(dtype) for x in data)
 
 
 def rollout() -> Rollout:
@@ -42,11 +43,11 @@ def point():
     theta = algorithm.state["pi"].double()
     theta = theta + 0.3 * torch.randn(len(theta), generator=rng, dtype=F64)
     obs = torch.randn(40, 3, generator=rng, dtype=F64)
-    mean, log_std = algorithm.pi(theta, obs)
+    pi = algorithm.pi(theta, obs)
     zero = torch.zeros(40, dtype=F64)
 
     def kl(other: torch.Tensor) -> torch.Tensor:
-        return algorithm.surrogate_and_kl(other, obs, mean, mean, log_std, zero, zero)[1]
+        return algorithm.surrogate_and_kl(other, obs, pi.mean, pi, zero, zero)[1]
 
     return algorithm, theta, obs, kl, rng
 

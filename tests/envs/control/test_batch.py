@@ -7,14 +7,14 @@ from gymnasium.vector import AutoresetMode
 
 import pgbench
 
-BOTH = pytest.mark.parametrize("name", ["hopper", "pendulum"])
+EACH = pytest.mark.parametrize("name", ["hopper", "pendulum", "cartpole"])
 
 
 def zeros(env) -> np.ndarray:
-    return np.zeros(env.action_space.shape, np.float32)
+    return np.zeros(env.action_space.shape, env.action_space.dtype)
 
 
-@BOTH
+@EACH
 def test_seed_s_gives_environment_i_seed_s_plus_i(name):
     env = pgbench.make(name, num_envs=3)
     by_int, _ = env.reset(seed=5)
@@ -27,7 +27,7 @@ def test_seed_s_gives_environment_i_seed_s_plus_i(name):
         env.reset(seed=[1, 2])
 
 
-@BOTH
+@EACH
 def test_reset_mask_restarts_only_those(name):
     env = pgbench.make(name, num_envs=3, seed=0)
     before = env.step(zeros(env))[0]
@@ -41,7 +41,7 @@ def test_reset_mask_restarts_only_those(name):
             env.reset(options={"reset_mask": bad})
 
 
-@BOTH
+@EACH
 def test_truncates_at_the_time_limit_and_starts_again(name):
     env = pgbench.make(name, num_envs=2, max_episode_steps=3, seed=0)
     assert env.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
@@ -55,7 +55,7 @@ def test_truncates_at_the_time_limit_and_starts_again(name):
             assert not np.array_equal(info["final_obs"], obs)
 
 
-@BOTH
+@EACH
 def test_returned_arrays_are_the_callers_to_keep(name):
     env = pgbench.make(name, num_envs=2, seed=0)
     kept = [env.reset(seed=0)[0]]
@@ -68,7 +68,7 @@ def test_returned_arrays_are_the_callers_to_keep(name):
         assert array.tobytes() == copy.tobytes()
 
 
-@BOTH
+@EACH
 def test_misuse_is_refused(name):
     env = pgbench.make(name, num_envs=2)
     with pytest.raises(ResetNeeded):
@@ -84,6 +84,20 @@ def test_misuse_is_refused(name):
         pgbench.make(name, num_envs=0)
 
 
+def test_a_choice_is_a_whole_number_of_the_space():
+    env, other = (pgbench.make("acrobot", num_envs=3, seed=0) for _ in range(2))
+    for bad, words in (
+        ([0, 3, -1], r"from 0 to 2; not so in environments \[1, 2\]"),
+        ([0.0, 1.0, 2.0], "whole numbers, not of type float64"),
+        ([True, False, True], "whole numbers, not of type bool"),
+        ([[0], [1], [2]], r"shape \(3,\), not \(3, 1\)"),
+        (1, r"shape \(3,\), not \(\)"),
+    ):
+        with pytest.raises(pgbench.PgbenchError, match=words):
+            env.step(np.array(bad))
+    assert env.step([0, 1, 2])[0].tobytes() == other.step(np.uint8([0, 1, 2]))[0].tobytes()
+
+
 def test_close_ends_the_threads_and_may_be_repeated():
     env = pgbench.make("hopper", num_envs=4, num_threads=2, seed=0)
     env.close()
@@ -93,7 +107,11 @@ def test_close_ends_the_threads_and_may_be_repeated():
 def test_every_control_environment_keeps_its_origin_and_anchor():
     from pgbench.catalogue.registry import ENVS
 
-    specs = [spec for spec in ENVS.all() if spec.family == "control"]
-    assert len(specs) == 12
-    assert len({spec.origin for spec in specs}) == 12
+    specs = [
+        spec
+        for spec in ENVS.all()
+        if spec.family == "control" and "Tabular" not in spec.capabilities
+    ]
+    assert len(specs) == 16
+    assert len({spec.origin for spec in specs}) == 16
     assert all(spec.anchors["random"].origin and spec.budgets["smoke"] for spec in specs)

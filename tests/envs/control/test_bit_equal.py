@@ -8,7 +8,8 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 import pgbench
 from pgbench.catalogue.registry import ENVS
 
-SPECS = {spec.id: spec for spec in ENVS.all() if spec.family == "control"}
+SPECS = {spec.id: spec for spec in ENVS.all() if spec.underlying in gymnasium.registry}
+NUMPY = {"pendulum", "cartpole", "acrobot", "mountain-car", "mountain-car-continuous"}
 VARIANTS = [
     ("hopper", {"healthy_state_range": (-5.0, 5.0), "forward_reward_weight": 2.0}),
     ("hopper", {"terminate_when_unhealthy": False}),
@@ -20,6 +21,9 @@ VARIANTS = [
     ("humanoid-standup", {"impact_cost_weight": 0.5, "impact_cost_range": (0.0, 3.0)}),
     ("inverted-double-pendulum", {"healthy_reward": 3.0, "reset_noise_scale": 0.3}),
     ("pendulum", {"g": 9.81}),
+    ("cartpole", {"sutton_barto_reward": True}),
+    ("mountain-car", {"goal_velocity": 0.03}),
+    ("mountain-car-continuous", {"goal_velocity": 0.03}),
 ]
 
 
@@ -43,38 +47,64 @@ def same_step(theirs, ours) -> None:
         same(np.stack(theirs[4]["final_obs"][mask]), ours[4]["final_obs"][mask])
 
 
-def compare(env: str, steps: int, actions=np.float32, n: int = 4, **kwargs) -> int:
-    """Step both with the same seed and actions; how many episodes ended."""
+def compare(env: str, steps: int, actions=None, n: int = 4, seed: int = 3, act=None, **kwargs):
+    """Step both with the same seed and actions: how many episodes ended, how many by themselves.
+
+    Actions are samples of the space, of another type where `actions` says so, or `act` of the
+    observations and a sample.
+    """
     theirs = reference(env, n, **kwargs)
     ours = [pgbench.make(env, num_envs=n, num_threads=threads, **kwargs) for threads in (1, 2)]
     assert ours[0].single_observation_space == theirs.single_observation_space
     assert ours[0].single_action_space == theirs.single_action_space
-    first, _ = theirs.reset(seed=3)
+    obs, _ = theirs.reset(seed=seed)
     for batch in ours:
-        same(first, batch.reset(seed=3)[0])
-    theirs.action_space.seed(0)
-    ended = 0
+        same(obs, batch.reset(seed=seed)[0])
+    theirs.action_space.seed(seed)
+    ended = np.zeros(2, int)
     for _ in range(steps):
-        action = theirs.action_space.sample().astype(actions)
+        action = theirs.action_space.sample()
+        action = action.astype(actions or action.dtype) if act is None else act(obs, action)
         expected = theirs.step(action)
+        obs = expected[0]
         for batch in ours:
             same_step(expected, batch.step(action))
-        ended += int((expected[2] | expected[3]).sum())
+        ended += (expected[2] | expected[3]).sum(), expected[2].sum()
     for batch in (theirs, *ours):
         batch.close()
-    return ended
+    return ended.tolist()
 
 
 @pytest.mark.parametrize("env", SPECS)
 def test_equals_gymnasium_over_resets(env):
     steps = {"halfcheetah": 1100, "swimmer": 1100, "humanoid-standup": 1010}.get(env, 400)
-    assert compare(env, steps) > 0
+    steps = {"acrobot": 700, "mountain-car-continuous": 1100}.get(env, steps)
+    assert compare(env, steps)[0] > 0
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("env", SPECS)
 def test_equals_gymnasium_for_long(env):
-    assert compare(env, 5000, n=5) > 0
+    assert compare(env, 5000, n=5)[0] > 0
+
+
+# What gets there, or far: along the velocity; of forces some beyond the bounds, some on them.
+FORCES = np.float32([-3.0, -1.0, 1.0, 2.0, 1.0 + 1e-6])
+DRIVEN = {
+    "cartpole": lambda obs, _: (obs[:, 2] + 0.2 * obs[:, 3] > 0).astype(int),
+    "acrobot": lambda obs, _: 1 + np.sign(obs[:, 5]).astype(int),
+    "mountain-car": lambda obs, _: 1 + np.sign(obs[:, 1]).astype(int),
+    "mountain-car-continuous": lambda obs, action: np.where(
+        action < 0.2, FORCES[(1e4 * np.abs(action)).astype(int) % 5], np.sign(obs[:, 1:])
+    ).astype(np.float32),
+}
+
+
+@pytest.mark.parametrize("seed", [0, 2**31, 987_654_321])
+@pytest.mark.parametrize("env", DRIVEN)
+def test_classic_control_equals_gymnasium_where_it_is_driven(env, seed):
+    ended, arrived = compare(env, 700, seed=seed, act=DRIVEN[env])
+    assert ended > 0 and (arrived > 0 or env == "cartpole")
 
 
 @pytest.mark.parametrize(("env", "kwargs"), VARIANTS)
@@ -88,7 +118,7 @@ def test_equals_gymnasium_for_float64_actions(env):
 
 
 @pytest.mark.parametrize("value", [1e9, np.nan])
-@pytest.mark.parametrize("env", [e for e in SPECS if e != "pendulum"])
+@pytest.mark.parametrize("env", [e for e in SPECS if e not in NUMPY])
 def test_unstable_simulation_behaves_as_in_gymnasium(env, value):
     theirs, ours = reference(env, 3), pgbench.make(env, num_envs=3, num_threads=2)
     theirs.reset(seed=0)

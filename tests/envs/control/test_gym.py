@@ -46,7 +46,7 @@ def test_single_environment_passes_gymnasiums_check(name):
         check_env(gymnasium.make(f"pgbench/{name}-v0").unwrapped, skip_render_check=True)
 
 
-@pytest.mark.parametrize("name", ["hopper", "reacher", "pendulum"])
+@pytest.mark.parametrize("name", ["hopper", "reacher", "pendulum", "cartpole", "acrobot"])
 def test_single_environment_equals_gymnasiums_own(name):
     spec = next(s for s in ENVS.all() if s.id == name)
     theirs, ours = gymnasium.make(spec.underlying), gymnasium.make(f"pgbench/{spec.name}")

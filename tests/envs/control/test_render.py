@@ -47,6 +47,34 @@ def test_pendulum_points_where_its_angle_says():
         assert tuple(frame[250, 250]) == (0, 0, 0)
 
 
+def coloured(frame, colour):
+    """Mean row and column of the pixels of that colour."""
+    return np.argwhere((frame == colour).all(-1)).mean(0)
+
+
+def test_classic_control_shows_where_things_are():
+    env = pgbench.make("cartpole", num_envs=2, render_mode="rgb_array", seed=0)
+    env.load_state_dict(
+        {**env.state_dict(), "state": np.array([[0.0, 1.2], [0, 0], [0, 0.2], [0, 0]])}
+    )
+    upright, right = env.render()
+    assert upright.shape == (400, 600, 3) and upright.dtype == np.uint8
+    pole = (202, 152, 101)
+    assert coloured(upright, pole)[1] == pytest.approx(299.5)
+    assert coloured(right, pole)[1] == pytest.approx(299.5 + (1.2 + np.sin(0.2) / 2) * 125, abs=5)
+    env = pgbench.make("acrobot", render_mode="rgb_array", seed=0)
+    env.load_state_dict({**env.state_dict(), "state": np.array([[np.pi / 2], [0], [0], [0]])})
+    (frame,) = env.render()
+    assert coloured(frame, (0, 204, 204))[0] == pytest.approx(249.5, abs=1)
+    assert coloured(frame, (0, 204, 204))[1] > 340
+    for name in ("mountain-car", "mountain-car-continuous"):
+        env = pgbench.make(name, render_mode="rgb_array", width=300, height=200, seed=0)
+        env.load_state_dict({**env.state_dict(), "state": np.array([[-0.3], [0.0]])})
+        (frame,) = env.render()
+        assert frame.shape == (200, 300, 3)
+        assert coloured(frame, (128, 128, 128))[1] == pytest.approx(149.5, abs=3)
+
+
 def test_no_picture_without_a_render_mode():
     assert pgbench.make("hopper", seed=0).render() is None
     assert pgbench.make("pendulum", seed=0).render() is None

@@ -7,9 +7,10 @@ import pytest
 
 from pgbench.errors import PgbenchError
 from pgbench.records.record import parse, record_id
-from pgbench.records.schema import Heads, plain, typed
+from pgbench.records.schema import Heads
 from pgbench.settings.config import canonical
 from pgbench.support.files import write_bytes
+from pgbench.support.strict import plain, typed
 
 RECORDS = Path(__file__).resolve().parents[2] / "leaderboards/records/math-nano-mini-v1"
 LINE = (RECORDS / "grpo.jsonl").read_bytes().split(b"\n")[0]

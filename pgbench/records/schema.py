@@ -15,6 +15,7 @@ from pgbench.support.strict import MOST, WIDEST
 EPISODES = 10**6  # of an evaluation: their seeds are derived one by one
 
 Count = Annotated[int, Meta(ge=0, le=WIDEST)]
+Together = Annotated[int, Meta(ge=1, le=WIDEST)]  # of how many seeds, 0 to one less
 Number = Annotated[float, Meta(ge=-MOST, le=MOST)]
 Amount = Annotated[float, Meta(ge=0, le=MOST)]
 Hash = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
@@ -103,6 +104,7 @@ class Identity(Struct):
     # of the algorithm, of the environment, of the loop where it is a plug-in's
     sources: Annotated[list[str | None], Meta(min_length=2, max_length=3)]
     data: dict[str, str] | UnsetType = UNSET
+    stack: Together | UnsetType = UNSET
 
 
 class Execution(Struct):
@@ -114,6 +116,7 @@ class Execution(Struct):
     algo: str
     env: str
     folder: str | UnsetType = UNSET
+    stack: Together | UnsetType = UNSET
 
 
 class Point(Struct):

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import gymnasium
 import numpy as np
 from gymnasium.utils.seeding import np_random
+from numpy.random import mtrand
 from numpy.typing import NDArray
 
 from pgbench.errors import Breach
@@ -139,11 +140,11 @@ class Drawing:
         self.bits = bits
 
     def __enter__(self) -> None:
-        self.before = np.random.get_bit_generator()
-        np.random.set_bit_generator(self.bits)
+        self.before = mtrand.get_bit_generator()
+        mtrand.set_bit_generator(self.bits)
 
     def __exit__(self, *error: object) -> None:
-        np.random.set_bit_generator(self.before)
+        mtrand.set_bit_generator(self.before)
 
 
 def _generator(state: dict[str, Any]) -> np.random.Generator:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any, TypeAlias
 
 import gymnasium
@@ -15,6 +17,8 @@ from pgbench.worlds.flat import flat_action, flat_observation
 
 # observation, reward, terminated, truncated
 Given: TypeAlias = tuple[NDArray[Any], Any, bool, bool]
+
+_global_bits, _draw_from = mtrand.get_bit_generator, mtrand.set_bit_generator
 
 EPISODE, LIFE = "episode", "life"  # where a tape begins: at the last reset, or at the last seed
 
@@ -75,6 +79,8 @@ class Lane:
 
         Raises: Breach.
         """
+        if type(reward) is float and not self.terms:
+            return reward
         try:
             value = np.asarray(reward, np.float64)
         except (TypeError, ValueError):
@@ -122,8 +128,12 @@ class Lane:
         return self.observe(observation)
 
     def _called(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        with Drawing(self.bits):
+        before = _global_bits()
+        _draw_from(self.bits)
+        try:
             given = getattr(self.env, method)(*args, **kwargs)
+        finally:
+            _draw_from(before)
         parts = 2 if method == "reset" else 5
         if not (isinstance(given, tuple) and len(given) == parts):
             what = "(observation, info)" if parts == 2 else (
@@ -133,18 +143,15 @@ class Lane:
         return given
 
 
-class Drawing:
+@contextlib.contextmanager
+def drawing_from(bits: Any) -> Iterator[None]:
     """With numpy's global generator on other bits."""
-
-    def __init__(self, bits: Any) -> None:
-        self.bits = bits
-
-    def __enter__(self) -> None:
-        self.before = mtrand.get_bit_generator()
-        mtrand.set_bit_generator(self.bits)
-
-    def __exit__(self, *error: object) -> None:
-        mtrand.set_bit_generator(self.before)
+    before = _global_bits()
+    _draw_from(bits)
+    try:
+        yield
+    finally:
+        _draw_from(before)
 
 
 def _generator(state: dict[str, Any]) -> np.random.Generator:

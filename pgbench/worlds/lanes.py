@@ -34,7 +34,7 @@ from pgbench.errors import Misuse, PgbenchError
 from pgbench.worlds.batch_env import each_seed, reset_mask
 from pgbench.worlds.copying import Copied
 from pgbench.worlds.flat import flat_action, flat_observation
-from pgbench.worlds.lane import EPISODE, LIFE, Drawing, Lane
+from pgbench.worlds.lane import EPISODE, LIFE, Lane, drawing_from
 
 Make: TypeAlias = Callable[[], gymnasium.Env[Any, Any]]
 
@@ -279,13 +279,14 @@ def _steps(lane: Lane, actions: list[Any]) -> Iterator[Seen]:
     """Everything that the actions give, up to the episode's end."""
     for action in actions:
         obs, reward, terminated, truncated = lane.step(action)
-        yield Seen(obs.tobytes() + reward.tobytes() + bytes([terminated]), terminated or truncated)
+        bits = obs.tobytes() + np.asarray(reward).tobytes() + bytes([terminated])
+        yield Seen(bits, terminated or truncated)
         if terminated or truncated:
             return
 
 
 def _one(make_one: Make, name: str) -> gymnasium.Env[Any, Any]:
-    with Drawing(np.random.MT19937(0)):
+    with drawing_from(np.random.MT19937(0)):
         env = make_one()
     if not isinstance(env, gymnasium.Env):
         what = "a vector environment" if hasattr(env, "num_envs") else f"{type(env).__name__}"

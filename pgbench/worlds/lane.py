@@ -22,6 +22,8 @@ _global_bits, _draw_from = mtrand.get_bit_generator, mtrand.set_bit_generator
 
 EPISODE, LIFE = "episode", "life"  # where a tape begins: at the last reset, or at the last seed
 
+WORD = 2**32  # what numpy's global generator takes as a seed is below it
+
 
 class Lane:
     """One environment and the tape that leads to where it stands."""
@@ -32,9 +34,10 @@ class Lane:
         space, self._flat = flat_observation(env.observation_space, name)
         self.shape = space.shape
         _, self.act = flat_action(env.action_space, name)
-        self.bits = np.random.MT19937(0)  # what it has for numpy's global generator
+        self.bits = np.random.MT19937(0)  # what it has for numpy's global generator,
+        self.mark = 0  # and what that is seeded with at a reset
         self.seed: int | None = None  # the tape: of its first reset,
-        self.rng: dict[str, Any] | None = None  # or the generators' states before that,
+        self.rng: dict[str, Any] | None = None  # or its generator's state before that,
         self.actions: list[Any] = []  # and the actions since
 
     def begin(self, seed: int | None = None) -> NDArray[Any]:
@@ -43,13 +46,15 @@ class Lane:
             seed = np_random()[1]  # a first reset without a seed has one of its own
         if seed is not None:
             self.seed, self.rng, self.actions = seed, None, []
-            self.bits = np.random.MT19937(seed)
-        elif self.replay == EPISODE:
-            bits = getattr(self.env.unwrapped.np_random, "bit_generator", None)
-            self.rng = {"own": bits.state if bits else None, "global": self.bits.state}
-            self.seed, self.actions = None, []
+            self.mark = seed % WORD
         else:
-            self.actions.append(None)  # stands for a reset
+            self.mark = _after(self.mark)
+            if self.replay == EPISODE:
+                bits = getattr(self.env.unwrapped.np_random, "bit_generator", None)
+                self.rng = {"own": bits.state if bits else None, "mark": self.mark}
+                self.seed, self.actions = None, []
+            else:
+                self.actions.append(None)  # stands for a reset
         return self.observe(self._called("reset", seed=seed)[0])
 
     def step(self, action: Any) -> Given:
@@ -108,17 +113,18 @@ class Lane:
         self.seed, self.rng = tape["seed"], tape["rng"]
         if self.rng is not None:
             self._called("reset", seed=0)  # whatever waits for a first seed
-            self.bits.state = self.rng["global"]
+            self.mark = self.rng["mark"]
             if self.rng["own"]:
                 self.env.unwrapped.np_random = _generator(self.rng["own"])
         else:
-            self.bits = np.random.MT19937(self.seed)
+            self.mark = tape["seed"] % WORD
         observation = self._called("reset", seed=self.seed)[0]
         resets, acted = set(tape["resets"]), iter(tape["actions"])
         self.actions = []
         for i in range(len(tape["actions"]) + len(resets)):
             action = None if i in resets else next(acted)
             self.actions.append(action)
+            self.mark = _after(self.mark) if action is None else self.mark
             given = (
                 self._called("reset", seed=None)
                 if action is None
@@ -131,6 +137,8 @@ class Lane:
         before = _global_bits()
         _draw_from(self.bits)
         try:
+            if method == "reset":
+                np.random.seed(self.mark)
             given = getattr(self.env, method)(*args, **kwargs)
         finally:
             _draw_from(before)
@@ -152,6 +160,11 @@ def drawing_from(bits: Any) -> Iterator[None]:
         yield
     finally:
         _draw_from(before)
+
+
+def _after(mark: int) -> int:
+    """The next of a sequence of 32-bit numbers."""
+    return (69069 * mark + 1) % WORD
 
 
 def _generator(state: dict[str, Any]) -> np.random.Generator:

@@ -114,6 +114,10 @@ def test_capabilities_that_are_missing():
     needs = algo("needs", requires={"A", "B", "C"})
     assert missing_capabilities(needs, env("has", capabilities={"B"})) == ["A", "C"]
     assert missing_capabilities(needs, env("all", capabilities={"A", "B", "C", "D"})) == []
+    either = algo("either", requires={"A|B", "C"})
+    for name, has in (("a", {"A", "C"}), ("b", {"B", "C"}), ("both", {"A", "B", "C"})):
+        assert missing_capabilities(either, env(name, capabilities=has)) == []
+    assert missing_capabilities(either, env("none", capabilities={"D"})) == ["A or B", "C"]
 
 
 def test_missing_extra_names_the_command():

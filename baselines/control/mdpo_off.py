@@ -34,7 +34,7 @@ from pgbench.learning.batches import Transitions
 from pgbench.learning.nets import Mlp
 from pgbench.learning.ops.gaussian import LOG_2PI
 from pgbench.learning.ops.matmul import fast_matmul
-from pgbench.learning.optim import adam_, with_adam
+from pgbench.learning.optim import adam_, lerp_, with_adam
 from pgbench.settings.config import Settings, option, other
 from pgbench.settings.ranges import SettingError
 
@@ -116,6 +116,7 @@ class MDPOOff(Algorithm):
     """Act with a tanh-squashed Gaussian MLP; learn by one step on Eq. 3, 4, 5 and 6 a batch."""
 
     Config = Config
+    stacks: ClassVar[bool] = True
     action_range: ClassVar[str] = "scale"
 
     def __init__(self, config: Any, setup: Setup) -> None:
@@ -204,7 +205,7 @@ class MDPOOff(Algorithm):
             state["critics"], obs, action, y_q, y_v
         )
         adam_(state, "critics", grad, c.lr)
-        state["target"].lerp_(theta_v, c.tau)  # Eq. 6
+        lerp_(state["target"], theta_v, c.tau)  # Eq. 6
         return {
             "policy_loss": policy_loss, "critic_loss": critic_loss, "q1": q1.mean(),
             "entropy": -l_new.mean(), "bregman": (l_new - c.q * l_old).mean(),

@@ -28,7 +28,7 @@ from pgbench.learning.batches import Transitions
 from pgbench.learning.nets import Mlp
 from pgbench.learning.ops import gaussian
 from pgbench.learning.ops.matmul import fast_matmul
-from pgbench.learning.optim import adam_, with_adam
+from pgbench.learning.optim import adam_, lerp_, with_adam
 from pgbench.settings.config import Settings, option, other
 
 
@@ -85,6 +85,7 @@ class SAC(Algorithm):
     """Act with a tanh-squashed Gaussian MLP; learn by one step on Eq. 3, 4, 5 and 6 a batch."""
 
     Config = Config
+    stacks: ClassVar[bool] = True
     action_range: ClassVar[str] = "scale"
 
     def __init__(self, config: Any, setup: Setup) -> None:
@@ -164,7 +165,7 @@ class SAC(Algorithm):
         if c.alpha is None:
             slope = torch.func.grad(temperature_loss)(state["log_alpha"], logp, self.target_entropy)
             adam_(state, "log_alpha", slope, c.lr)
-        state["target"].lerp_(state["critics"], c.tau)  # Eq. 6
+        lerp_(state["target"], state["critics"], c.tau)  # Eq. 6
         return {
             "critic_loss": critic_loss, "policy_loss": policy_loss, "alpha": alpha,
             "entropy": -logp.mean(), "target_q": y.mean(),

@@ -23,7 +23,7 @@ Departures from the paper, each the usual practice since:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -31,7 +31,7 @@ from torch import Tensor
 from pgbench.learning.algorithm import Algorithm, Setup
 from pgbench.learning.batches import Rollout
 from pgbench.learning.nets import Distribution, Mlp, policy_net
-from pgbench.learning.ops.fit import clipped_value_loss, shuffled
+from pgbench.learning.ops.fit import clipped_value_loss
 from pgbench.learning.ops.returns import gae, standardize
 from pgbench.learning.optim import adam_, with_adam
 from pgbench.settings.config import Settings, option, other
@@ -71,6 +71,7 @@ class TRPO(Algorithm):
     """Act by an MLP; learn by one natural-gradient step, then fit the value."""
 
     Config = Config
+    stacks: ClassVar[bool] = True
 
     def __init__(self, config: Any, setup: Setup) -> None:
         super().__init__(config, setup)
@@ -98,7 +99,7 @@ class TRPO(Algorithm):
     def act(self, obs: Tensor, explore: bool = True) -> Tensor:
         """Actions before clipping to the box, or choices; sampled or the mode."""
         pi: Distribution = self.pi(self.state["pi"], obs)
-        return pi.sample(self.rng) if explore else pi.mode()
+        return pi.sample(self.drawn) if explore else pi.mode()
 
     def surrogate_and_kl(
         self, theta: Tensor, obs: Tensor, action: Tensor, pi_k: Distribution, logp_k: Tensor,
@@ -203,6 +204,6 @@ class TRPO(Algorithm):
         x = self.natural_gradient(theta, for_policy[0], grad)
         parts = self.line_search(theta, for_policy, x, self.product(theta, for_policy[0], x))
         parts["grad_norm"] = grad.norm()
-        for index in shuffled(len(for_value[0]), c.vf_minibatch, c.vf_epochs, self.rng):
+        for index in self.minibatches(len(for_value[0]), c.vf_minibatch, c.vf_epochs):
             parts["value_loss"] = self.value_step(self.state, for_value, index)
         return parts

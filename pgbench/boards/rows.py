@@ -143,8 +143,10 @@ def row_name(record: Record, track: Track, env: SuiteEnv | None) -> str:
     """The suite's label, or the algorithm with its form and the settings that are not defaults."""
     entry = find_entry(record, track, env)
     algorithm = record["algorithm"]
+    # Other numbers than of seeds that ran alone, by rounding: never in one row with them.
+    together = [f"stack of {n}"] if (n := record["identity"].get("stack")) else []
     if entry is not None and entry.label != entry.algo:
-        return entry.label
+        return f"{entry.label} ({together[0]})" if together else entry.label
     config = algorithm["config"]
     extras = [f"{config['form']} form"] if "form" in config else []
     if entry is None:
@@ -152,6 +154,7 @@ def row_name(record: Record, track: Track, env: SuiteEnv | None) -> str:
         extras += [f"{key}={_plain(config[key])}" for key in changed]
     sources = record["identity"].get("sources", [])
     extras += [f"plug-in {source[:8]}" for source in sources if source]
+    extras += together
     name: str = algorithm["name"]
     return f"{name} ({', '.join(extras)})" if extras else name
 

@@ -12,6 +12,7 @@ RUN_EXAMPLES = """\b
 Examples:
   pgbench run --algo mdpo --env hopper
   pgbench run --algo mdpo --env hopper --seeds 3 --budget 500k
+  pgbench run --algo ppo --env pendulum --seeds 10 --stack
   pgbench run --algo ppo --env walker2d --set lr=1e-4 --set clip=0.1
   pgbench run --algo sac --env pendulum --config sac.toml --device cuda
   pgbench run --algo ppo --env hopper --log tensorboard,wandb
@@ -67,6 +68,9 @@ def run(
     seeds: Annotated[
         int | None, typer.Option(help="Run seeds 0 to N-1, one after the other.", min=1)
     ] = None,
+    stack: Annotated[
+        bool, typer.Option("--stack", help="The --seeds together, as one computation.")
+    ] = False,
     model: Annotated[
         str | None, typer.Option(help="Language model: short for --set model=...")
     ] = None,
@@ -106,12 +110,15 @@ def run(
     from pgbench.runs.plan import make_plan, shortfall
     from pgbench.runs.progress import Progress
     from pgbench.runs.runner import Interrupted, Run
+    from pgbench.runs.stack import StackedRuns
     from pgbench.runs.trackers import parse_log
     from pgbench.settings.config import parse_settings, read_toml, read_tuning
 
     trackers = parse_log(log)
     if seeds is not None and seed:
         raise PgbenchError("give --seed for one run or --seeds for several, not both")
+    if stack and seeds is None:
+        raise PgbenchError("--stack runs several seeds together: say how many with --seeds")
     settings: dict[str, Any] = read_toml(config) if config else {}
     # Tuned settings that somebody changed are not what was tuned.
     tuning = read_tuning(config) if config and not set_ else None
@@ -122,27 +129,33 @@ def run(
         make_plan(
             algo, env, seed=s, budget=budget, settings=settings, device=device, compile=compile,
             threads=threads, episodes=episodes, tuning=tuning,
+            stack=seeds or 0 if stack else 0,
         )
         for s in ([seed] if seeds is None else range(seeds))
     ]  # fmt: skip
     if (words := shortfall(plans[0])) and not quiet:
         typer.echo(f"note: {words}", err=True)
-    done = []
-    for plan in plans:
-        work = Run(plan, runs, Progress(quiet or as_json), save_every, trackers)
+    works: list[Run | StackedRuns] = (
+        [StackedRuns(plans, runs, Progress(quiet or as_json), save_every, trackers)] if stack
+        else [Run(plan, runs, Progress(quiet or as_json), save_every, trackers) for plan in plans]
+    )  # fmt: skip
+    done: list[tuple[Path, dict[str, Any]]] = []
+    for work in works:
+        members = work.runs if isinstance(work, StackedRuns) else [work]
         try:
-            record = work.go(fresh)
+            found = work.go(fresh)
+            records = found if isinstance(found, list) else [found]
         except Interrupted:
             typer.echo(f"stopped; saved in {work.folder}; the same command continues it", err=True)
             raise typer.Exit(130) from None
         except PgbenchError:
             raise
         except Exception as error:
-            if not (work.folder / "run.json").exists():
+            if not all((one.folder / "run.json").exists() for one in members):
                 raise
             typer.echo(f"pgbench: the run failed: {type(error).__name__}: {error}", err=True)
-            record = json.loads((work.folder / "run.json").read_text())
-        done.append((work.folder, record))
+            records = [json.loads((one.folder / "run.json").read_text()) for one in members]
+        done += zip([one.folder for one in members], records, strict=True)
     if as_json:
         typer.echo(json.dumps([r for _, r in done] if seeds is not None else done[0][1], indent=1))
     else:

@@ -98,6 +98,11 @@ def check_made(loop: Any, name: str) -> None:
         )
 
 
+def lane_seeds(seed: int, num_envs: int) -> list[int]:
+    """The seed of each of a loop's environments; steps of two keep the training bit."""
+    return [seed + 2 * i for i in range(num_envs)]
+
+
 class Episodes:
     """Undiscounted returns of the training episodes, for the progress line."""
 

@@ -44,6 +44,7 @@ def verify(record: Record, where: str) -> None:
         "environment": (identity["environment"], environment["id"]),
         "env_kwargs": (identity["env_kwargs"], environment["kwargs"]),
         "budget": (identity["budget"], protocol["budget"]),
+        "stack": (identity.get("stack"), record["execution"].get("stack")),
     }
     told.update({key: (value, protocol[key]) for key, value in identity["protocol"].items()})
     for key, (one, other) in told.items():
@@ -65,6 +66,12 @@ def _derived(record: Record, where: str) -> None:
     """Seeds follow from names alone: a chosen one is not what the rule gives."""
     protocol, name = record["protocol"], record["environment"]["id"]
     purpose = record["identity"]["purpose"]
+    stack = record["identity"].get("stack")
+    if stack is not None and not protocol["seed"] < stack:
+        raise PgbenchError(
+            f"{where}: execution.stack: {stack} seeds that ran together are 0 to {stack} - 1, not "
+            f"{protocol['seed']}"
+        )
     rule = train_seed(name, protocol["seed"], "algorithm", purpose=purpose)
     if protocol["train_seed"] != rule:
         raise PgbenchError(

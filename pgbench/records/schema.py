@@ -24,6 +24,7 @@ EPISODES = 10**6  # of an evaluation: their seeds are derived one by one
 _MOST, _WIDEST = 1.7976931348623157e308, 2**63 - 1
 
 Count = Annotated[int, Meta(ge=0, le=_WIDEST)]
+Together = Annotated[int, Meta(ge=1, le=_WIDEST)]  # of how many seeds, 0 to one less
 Number = Annotated[float, Meta(ge=-_MOST, le=_MOST)]
 Amount = Annotated[float, Meta(ge=0, le=_MOST)]
 Hash = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
@@ -117,6 +118,7 @@ class Identity(Struct):
     # of the algorithm, of the environment, of the loop where it is a plug-in's
     sources: Annotated[list[str | None], Meta(min_length=2, max_length=3)]
     data: dict[str, str] | UnsetType = UNSET
+    stack: Together | UnsetType = UNSET
 
 
 class Execution(Struct):
@@ -128,6 +130,7 @@ class Execution(Struct):
     algo: str
     env: str
     folder: str | UnsetType = UNSET
+    stack: Together | UnsetType = UNSET
 
 
 class Point(Struct):

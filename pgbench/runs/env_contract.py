@@ -166,7 +166,7 @@ def ended(world: World) -> str | None:
             info, done = given[4], np.asarray(given[2], bool) | np.asarray(given[3], bool)
             moved = moved or not _alike(given[0], obs)
             obs = given[0]
-            for lane in np.flatnonzero(done):
+            for lane in np.flatnonzero(done).tolist():
                 assert "final_obs" in info, (
                     "an episode ended without info['final_obs']: its last observation, one row a "
                     "lane; learning could not bootstrap from it"
@@ -270,7 +270,7 @@ def go_on(folder: str) -> None:
 def refused(world: World) -> None:
     """What is no action is refused: NaN, a choice that is not there, a number for a text."""
     with world.made() as env:
-        space, bad = env.single_action_space, {}
+        space, bad = env.single_action_space, dict[str, Any]()
         if isinstance(space, spaces.Box) and space.dtype.kind == "f":
             bad["NaN"] = np.full((LANES, *space.shape), np.nan, space.dtype)
         elif isinstance(space, spaces.Discrete):

@@ -55,6 +55,7 @@ class Plan:
     device: str = "cpu"
     compile: bool = False
     threads: int = 1
+    stack: int = 0  # seeds 0 to stack - 1 run together, this one among them; 0: it runs alone
     purpose: str = "board"  # or "tune": seeds that no board uses
     tuning: Mapping[str, Any] = field(default_factory=dict)  # class and number of trials
     words: Mapping[str, str] = field(default_factory=dict)  # the names or files that the user gave
@@ -85,6 +86,7 @@ class Plan:
             "purpose": self.purpose,
             "sources": origins.all_sources(self.algo, self.env, self.loop),
             **({"data": data} if (data := origins.data(config, self.env_kwargs)) else {}),
+            **({"stack": self.stack} if self.stack else {}),
         }
 
     def folder(self, runs: Path) -> Path:
@@ -105,6 +107,7 @@ def make_plan(
     device: str = "auto",
     compile: bool | None = None,
     threads: int | None = None,
+    stack: int = 0,
     purpose: str = "board",
     tuning: Mapping[str, Any] | None = None,
 ) -> Plan:
@@ -112,8 +115,8 @@ def make_plan(
 
     `settings` are config keys, or `env.<keyword>` for the environment's constructor (`env.` may be
     left out where the algorithm has no key of that name); without a `protocol` it is the
-    environment's, with `episodes` at the end if given; `tuning` says how they were chosen
-    (`class` and `trials`; by default `paper` for an algorithm's defaults).
+    environment's, with `episodes` at the end if given; `stack` seeds run together; `tuning` says
+    how they were chosen (`class` and `trials`; by default `paper` for an algorithm's defaults).
 
     Raises: PgbenchError for anything unknown, ill-typed, out of range or incompatible.
     """
@@ -144,6 +147,10 @@ def make_plan(
     steps = _budget(algo_spec.budget if budget is None else budget, env_spec, loop_spec)
     check_needs(config, loop.needs, algo_spec.name)
     loop.steps_of(config, steps)
+    if stack:
+        from pgbench.loops.stack import stack_of
+
+        stack_of(algo_spec.name, resolve(algo_spec), loop)
     device = choose_device(device)
     files = [word for word in (algo, env) if word.endswith(".py")]
     files += [key for key, _ in origins.named(plain(config), env_kwargs)]
@@ -157,8 +164,13 @@ def make_plan(
         protocol=protocol
         or Protocol(episodes or env_spec.episodes, curve_episodes=env_spec.curve_episodes),
         device=device,
-        compile=steps >= loop.compile_from and can_compile(device) if compile is None else compile,
+        compile=(
+            steps * max(stack, 1) >= loop.compile_from and can_compile(device)
+            if compile is None
+            else compile
+        ),
         threads=threads or _threads(loop, config) or os.cpu_count() or 1,
+        stack=stack,
         purpose=purpose,
         tuning=tuning or _tuning(config),
         words={

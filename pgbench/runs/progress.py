@@ -35,7 +35,8 @@ class Progress:
         console = Console(stderr=True, force_jupyter=False)
         self.ticker = Ticker(self.line)
         unit = "" if plan.env.budget_unit == "environment steps" else f" ({plan.env.budget_unit})"
-        self.note(f"{plan.algo.name} on {plan.env.id}, seed {plan.seed}{unit}")
+        who = f"{plan.stack} seeds stacked" if plan.stack else f"seed {plan.seed}"
+        self.note(f"{plan.algo.name} on {plan.env.id}, {who}{unit}")
         if resumed:
             self.note(f"resuming at step {done:,}")
         elif plan.compile:

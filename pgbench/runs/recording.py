@@ -133,6 +133,7 @@ def make_record(
             "device": plan.device,
             "compile": plan.compile,
             "threads": plan.threads,
+            **({"stack": plan.stack} if plan.stack else {}),
             **plan.words,
         },
         "result": {

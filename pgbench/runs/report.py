@@ -202,7 +202,8 @@ def run_page(folder: Path, record: dict[str, Any]) -> str:
         f"peak memory {cost['peak_memory_mib']:,} MiB",
         f"  machine     {where['cpu']}, {where['cores']} cores, Python {where['python']}",
         f"              device {how['device']}, {how['threads']} threads"
-        + (", compiled" if how["compile"] else ""),
+        + (", compiled" if how["compile"] else "")
+        + (f", in a stack of {how['stack']} seeds" if "stack" in how else ""),
         *_long("  versions    ", packages),
         f"  commit      {where['commit'] or 'not in git'}{dirty}; resumed {where['resumed']} times",
         f"  record      {record['id'][:16]}",

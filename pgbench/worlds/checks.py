@@ -129,11 +129,16 @@ def reset(env: Any, seeds: Sequence[int]) -> Array:
     given = env.reset(seed=list(seeds))
     if not (isinstance(given, tuple) and len(given) == 2):
         raise Breach(f"{_name(env)}.reset gives {_shown(given)}, not (observations, info)")
-    return _observations(env, given[0], len(seeds))
+    obs = _observations(env, given[0], len(seeds))
+    if isinstance(env.single_observation_space, Box):
+        _finite(env, "observations", obs)
+    return obs
 
 
-def step(env: Any, actions: Any, successors: bool = True) -> Step:
+def step(env: Any, actions: Any, successors: bool = True, finite: bool = True) -> Step:
     """One step of all environments; `successors`: whether the last observations are wanted.
+
+    `finite`: whether to look at the numbers here, as `finite_step` does.
 
     Raises: Breach, Diverged.
     """
@@ -146,7 +151,6 @@ def step(env: Any, actions: Any, successors: bool = True) -> Step:
     n = len(actions)
     obs = _observations(env, given[0], n)
     reward = _vector(env, "rewards", given[1], n)
-    _finite(env, "rewards", reward)
     terminated, truncated = (
         _vector(env, what, x, n).astype(bool, copy=False)
         for what, x in (("terminated", given[2]), ("truncated", given[3]))
@@ -168,8 +172,22 @@ def step(env: Any, actions: Any, successors: bool = True) -> Step:
                     f"{obs.shape[1:]}"
                 )
             next_obs[row] = last[row]
-        _finite(env, "observations", next_obs)
-    return Step(obs, reward, terminated, truncated, done, next_obs)
+    taken = Step(obs, reward, terminated, truncated, done, next_obs)
+    if finite:
+        finite_step(env, taken, slice(None))
+    return taken
+
+
+def finite_step(env: Any, taken: Step, rows: slice) -> None:
+    """Refuse numbers of the environments `rows` that no network can learn from.
+
+    Raises: Diverged.
+    """
+    if isinstance(env.single_observation_space, Box):
+        _finite(env, "observations", taken.obs[rows])
+        if taken.next_obs is not taken.obs:
+            _finite(env, "observations", taken.next_obs[rows])
+    _finite(env, "rewards", taken.reward[rows])
 
 
 def _observations(env: Any, given: Any, n: int) -> Array:
@@ -182,7 +200,6 @@ def _observations(env: Any, given: Any, n: int) -> Array:
             f"{_name(env)} gives observations of shape {obs.shape} and type {obs.dtype}, not "
             f"numbers of shape {(n, *space.shape)}"
         )
-    _finite(env, "observations", obs)
     return obs
 
 

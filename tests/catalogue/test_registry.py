@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from pgbench.catalogue import registry
+from pgbench.catalogue import plugins
 from pgbench.catalogue.registry import (
     ALGOS,
     CATALOGUES,
@@ -114,6 +114,10 @@ def test_capabilities_that_are_missing():
     needs = algo("needs", requires={"A", "B", "C"})
     assert missing_capabilities(needs, env("has", capabilities={"B"})) == ["A", "C"]
     assert missing_capabilities(needs, env("all", capabilities={"A", "B", "C", "D"})) == []
+    either = algo("either", requires={"A|B", "C"})
+    for name, has in (("a", {"A", "C"}), ("b", {"B", "C"}), ("both", {"A", "B", "C"})):
+        assert missing_capabilities(either, env(name, capabilities=has)) == []
+    assert missing_capabilities(either, env("none", capabilities={"D"})) == ["A or B", "C"]
 
 
 def test_missing_extra_names_the_command():
@@ -192,14 +196,14 @@ def test_installed_plugins(plugin, tmp_path, monkeypatch):
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: other\nVersion: 1\n")
     (info / "entry_points.txt").write_text("[pgbench.plugins]\nother = other_plug\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(registry, "_loaded_plugins", set())
+    monkeypatch.setattr(plugins, "_loaded", set())
     plugin("1 / 0\n", "other_plug.py")
     refused("plug-in 'other'.*ZeroDivisionError.*uninstall", ALGOS.all)
     plugin(
         ALGO.format(name="foreign") + "# longer, so that no stale bytecode is used\n",
         "other_plug.py",
     )
-    monkeypatch.setattr(registry, "_loaded_plugins", set())
+    monkeypatch.setattr(plugins, "_loaded", set())
     assert find_algo("foreign").name == "foreign"
     ALGOS.all()  # not loaded a second time
 

@@ -207,3 +207,35 @@ def test_commands_say_it_in_one_line(cli, tmp_path, name):
         assert (code, out) == (2, ""), (words, out, err)
         assert err.count("\n") == 1 and "unexpected" not in err
         assert f"{place}{field}" in err or f"{place}lacks the field '{field}'" in err, err
+
+
+def test_damaged_heads_and_stamps_are_one_line(cli, tmp_path, make_record, write_run):
+    from pgbench.records.ledger import add, add_stamp
+
+    folder = tmp_path / "leaderboards/records/mine"
+    record = make_record("ppo", 0)
+    assert add(folder, [write_run(record)]).new == 1
+    add_stamp(folder, {"kind": "verified", "record": record["id"], "by": "A. Name"})
+    for name, was, now, said in (
+        ("_heads.json", b"1,", b"0,", "_heads.json: _stamps.jsonl[0] must be a whole number >= 1"),
+        ("_heads.json", b"{", b"[", "_heads.json: not valid JSON"),
+        ("_heads.json", b'"ppo.jsonl": [\n  1', b'"ppo.jsonl": [\n  1e400', "ppo.jsonl[0] is no"),
+        ("_stamps.jsonl", b'"by":"A. Name"', b'"by":7', "_stamps.jsonl:1: by must be a text, not"),
+        ("_stamps.jsonl", b'"by":"A. Name"', b'"by":"\\ud800"', "_stamps.jsonl:1: by holds half"),
+        ("_stamps.jsonl", b'"by"', b'"of"', "_stamps.jsonl:1: lacks the field 'by'"),
+        ("_stamps.jsonl", b"verified", b"believed", "_stamps.jsonl:1: kind has the unknown value"),
+        ("_stamps.jsonl", b"{", b"[", "_stamps.jsonl:1: not valid JSON"),
+        ("_stamps.jsonl", b"A. Name", b"B. Name", "_stamps.jsonl:1: was changed after it was"),
+        ("_stamps.jsonl", b"\n", b"\n7\n", "_stamps.jsonl:2: it must be a table, not a whole"),
+        ("_stamps.jsonl", b"\n", b"\n\n", "_stamps.jsonl:2: it is empty"),
+    ):
+        path = folder / name
+        kept = path.read_bytes()
+        assert was in kept
+        path.write_bytes(kept.replace(was, now, 1))
+        for command in ("board", "verify"):
+            code, out, err = cli(command, "mine", "--root", tmp_path / "leaderboards")
+            assert (code, out) == (2, ""), (now, out, err)
+            assert said in err and err.count("\n") == 1, err
+        path.write_bytes(kept)
+    assert cli("board", "mine", "--root", tmp_path / "leaderboards")[0] == 0

@@ -144,10 +144,8 @@ def as_catalogued(record: Record, where: str) -> None:
     if env is not None:
         facts["environment.metric"] = (told["metric"], env.metrics[0].told)
         facts["environment.underlying"] = (told["underlying"], env.underlying)
-    if algo is not None:
-        facts["algorithm.paper"] = (record["algorithm"]["paper"], algo.paper)
-        if algo.loop in LOOPS.specs:
-            facts["protocol.unit"] = (protocol["unit"], LOOPS.specs[algo.loop].unit)
+    if algo is not None and algo.loop in LOOPS.specs:
+        facts["protocol.unit"] = (protocol["unit"], LOOPS.specs[algo.loop].unit)
     for key, (said, known) in facts.items():
         if said != known:
             of = told["id"] if key.startswith("env") else record["algorithm"]["name"]
@@ -212,9 +210,8 @@ def _facts(record: Record) -> Iterator[tuple[str, str, Any]]:
     row = digest(record["identity"])
     if record["status"] == "finished":
         name = record["algorithm"]["name"]
-        yield f"algorithm.parameters of {name} with the same settings", row, record["algorithm"][
-            "parameters"
-        ]
+        count = record["algorithm"]["parameters"]
+        yield f"algorithm.parameters of {name} with the same settings", row, count
     source = record["provenance"]
     packages = ", ".join(f"{k} {v}" for k, v in sorted(source["packages"].items()))
     yield "provenance.packages of one provenance.lock", source["lock"], packages

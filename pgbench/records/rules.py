@@ -53,7 +53,6 @@ def verify(record: Record, where: str) -> None:
         if one != other:
             raise PgbenchError(f"{where}: the record contradicts itself about '{key}'")
     _derived(record, where)
-    plausible(record, where)
     if record["status"] not in ENDED:
         raise PgbenchError(f"{where}: a run of status '{record['status']}' is no result")
     if record["status"] == "failed":
@@ -61,8 +60,9 @@ def verify(record: Record, where: str) -> None:
             raise PgbenchError(f"{where}: a failed run cannot have a score")
         if record["result"]["failure"] not in FAILURES:
             raise PgbenchError(f"{where}: result.failure takes {', '.join(FAILURES)}")
-        return
-    _final_policy(record, where)
+    else:
+        _final_policy(record, where)
+    plausible(record, where)
 
 
 def _derived(record: Record, where: str) -> None:

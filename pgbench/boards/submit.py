@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pgbench.boards.rows import find_entry, row_name
+from pgbench.boards.evidence import Finding, hold
+from pgbench.boards.lot import rows_of
+from pgbench.boards.rows import find_entry
 from pgbench.boards.store import Board
 from pgbench.errors import PgbenchError
 from pgbench.records import ledger
@@ -19,15 +20,6 @@ from pgbench.statistics.intervals import mean, welch
 
 FASTEST = 5e6  # environment steps a second that no run on one machine reaches
 BAND = 0.01  # one-sided level at which a known algorithm's runs are held for review
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One check: passed, held for a reviewer, or refused."""
-
-    what: str
-    status: str  # ok, held, refused
-    detail: str
 
 
 def read_submission(path: Path) -> list[Entry]:
@@ -65,7 +57,7 @@ def examine(entries: Sequence[Entry], board: Board) -> list[Finding]:
             found.append(check())
         except PgbenchError as error:
             found.append(Finding(what, "refused", str(error)))
-    return found
+    return [*found, *hold(entries, board.entries)]
 
 
 def _rules(entries: Sequence[Entry], board: Board) -> Finding:
@@ -178,16 +170,10 @@ def _entry(record: Any, board: Board) -> Any:
 
 
 def _rows(entries: Iterable[Entry], board: Board) -> dict[str, list[Any]]:
-    """Records by the name of their row and track."""
+    """Records by the name of their row and track; those of no track are refused elsewhere."""
     assert board.suite is not None
-    known = {env.version: env for env in board.suite.environments.values()}
-    out: dict[str, list[Any]] = {}
-    for entry in entries:
-        track = find_track(entry.record, board.suite)
-        if track is not None:
-            name = row_name(entry.record, track, known[entry.record["environment"]["id"]])
-            out.setdefault(f"{name} ({track.name})", []).append(entry.record)
-    return out
+    inside = [entry for entry in entries if find_track(entry.record, board.suite)]
+    return {name: [e.record for e in found] for name, found in rows_of(inside, board).items()}
 
 
 def plugins(entries: Iterable[Entry]) -> list[str]:
@@ -205,8 +191,13 @@ def plugins(entries: Iterable[Entry]) -> list[str]:
     ]
 
 
-def pull_request(before: Mapping[str, Any], after: Mapping[str, Any], files: Sequence[Path]) -> str:
-    """What to open a pull request with: commands, and a text with the ranks that change."""
+def pull_request(
+    before: Mapping[str, Any], after: Mapping[str, Any], files: Sequence[Path], again: str
+) -> str:
+    """What to open a pull request with: commands, and a text with the ranks that change.
+
+    `again` says which of the records were run again.
+    """
     name = after["board"]
     old = {(t["name"], r["key"]): r["rank"] for t in before["tracks"] for r in t["rows"]}
     lines = []
@@ -223,6 +214,7 @@ def pull_request(before: Mapping[str, Any], after: Mapping[str, Any], files: Seq
         f"git add {' '.join(map(str, files))}\n"
         f"git commit -m 'Records for {name}'\n\n"
         f"Title: Records for {name}\n\n{changes}\n\n"
+        f"Run again: {again}\n"
         f"Records: {after['counts']['records']} (before: {before['counts']['records']}), "
         f"content sha256:{after['digest']['records']}"
     )

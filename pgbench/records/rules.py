@@ -1,8 +1,8 @@
 """What a record must satisfy to stand on a board: agree with itself, and with the suite's rules.
 
 Each refusal names file, line and field. What cannot be true of a record, or of several, is in
-`pgbench.records.evidence`; what only a re-run can tell (a number made up from first to last) is left
-to `pgbench submit` and `pgbench verify --rerun`.
+`pgbench.records.evidence`; what only a re-run can tell (a number made up from first to last) is
+left to `pgbench submit` and `pgbench verify --sample`.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ def read_submission(path: Path) -> list[Entry]:
         if damaged := read_runs(path)[1]:
             raise PgbenchError(damaged[0])
         entries, _ = ledger.collect([path])
+        for entry in entries:
+            _named(Path(entry.where).parent.name, entry)
     elif path.suffix == ".jsonl":
         entries = ledger.read_ledger(path)
     else:
@@ -38,6 +41,18 @@ def read_submission(path: Path) -> list[Entry]:
     if not entries:
         raise PgbenchError(f"{path}: there is no ended run in it")
     return entries
+
+
+def _named(folder: str, entry: Entry) -> None:
+    """A run's folder has its seed and the beginning of its identity's hash for a name.
+
+    Raises: PgbenchError for one that is named so, after another run.
+    """
+    own, seed = entry.run
+    if re.fullmatch(r"\d+-[0-9a-f]{8}", folder) and folder != f"{seed}-{own[:8]}":
+        raise PgbenchError(
+            f"{entry.where}: the folder {folder} is not this run's, which is {seed}-{own[:8]}"
+        )
 
 
 def examine(entries: Sequence[Entry], board: Board) -> list[Finding]:

@@ -236,10 +236,9 @@ def submit(
     findings = examine(entries, opened)
     _tell(findings)
     _unless_refused(findings)
-    rows, odd = (
-        lot.rows_of(entries, opened),
-        {a.id for a, _, _ in suspects(entries, opened.entries)},
-    )
+    rows = lot.rows_of(entries, opened)
+    odd = {a.id for a, _, _ in suspects(entries, opened.entries)}
+    odd |= {entry.id for entry in entries if entry.record["status"] == "failed"}
     drawn = lot.draw(rows, limit_minutes * 60, odd)
     plan = f"{len(drawn.drawn)} of {len(entries)} records, {drawn.seconds / 60:,.1f} minutes"
     if dry_run:

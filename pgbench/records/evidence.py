@@ -41,7 +41,7 @@ def plausible(record: Record, where: str) -> None:
 
     Raises: PgbenchError starting with `where`.
     """
-    for why in (*_origin(record), *_curve(record), *_ending(record)):
+    for why in (*_origin(record), *_ending(record), *_curve(record)):
         raise PgbenchError(f"{where}: {why}")
 
 

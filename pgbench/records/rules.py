@@ -154,6 +154,13 @@ def obey(record: Record, suite: Suite, where: str) -> None:
             f"fingerprint differs (made with MuJoCo {made}; the suite is for "
             f"{env.simulator or 'another version'}); run it again with that version"
         )
+    made = record["provenance"]["packages"].get("mujoco", "none")
+    wanted = env.simulator.removeprefix("MuJoCo ")
+    if wanted != env.simulator and not f"{made}.".startswith(f"{wanted}."):
+        raise PgbenchError(
+            f"{where}: provenance.packages.mujoco: {made} does not play {name} with that "
+            f"fingerprint; {env.simulator} does"
+        )
     if environment["kwargs"] != dict(env.kwargs):
         raise PgbenchError(f"{where}: environment.kwargs are not {suite.name}'s for {name}")
     refuse_plain(record, where)

@@ -17,7 +17,7 @@ from typing import Any
 from pgbench.catalogue.registry import ALGOS, ENVS, find_loop, has_scheme, resolve
 from pgbench.errors import ROOT, PgbenchError
 from pgbench.records.evidence import agree, builtin, moment, same_times, twins
-from pgbench.records.ledger import Entry
+from pgbench.records.record import Entry
 from pgbench.runs import origins, provenance
 from pgbench.settings.config import build, canonical, plain
 

@@ -18,7 +18,7 @@ from pgbench.boards.evidence import Finding
 from pgbench.boards.rows import row_name
 from pgbench.boards.store import Board
 from pgbench.errors import PgbenchError
-from pgbench.records.ledger import Entry
+from pgbench.records.record import Entry
 from pgbench.records.rules import find_track
 from pgbench.settings.config import digest
 

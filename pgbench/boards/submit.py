@@ -14,8 +14,7 @@ from pgbench.boards.rows import find_entry
 from pgbench.boards.store import Board
 from pgbench.errors import PgbenchError
 from pgbench.records import ledger
-from pgbench.records.ledger import Entry
-from pgbench.records.record import read_runs
+from pgbench.records.record import Entry, read_runs
 from pgbench.records.rules import find_track
 from pgbench.statistics.intervals import mean, welch
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from pgbench.boards.evidence import Finding
     from pgbench.boards.store import Board
-    from pgbench.records.ledger import Entry
+    from pgbench.records.record import Entry
 
 VERIFY_EXAMPLES = """\b
 Examples:
@@ -222,6 +222,7 @@ def submit(
     """
     from pgbench.boards import lot, store
     from pgbench.boards.evidence import Finding, suspects
+    from pgbench.boards.rerun import Comparison
     from pgbench.boards.submit import examine, plugins, pull_request, read_submission
     from pgbench.records import ledger
     from pgbench.support.names import unknown
@@ -244,10 +245,9 @@ def submit(
     if dry_run:
         typer.echo(f"not done: to run again {plan}")
         return
-    if no_rerun:
-        found, good = Finding("run again", "held", f"none of {len(entries)} (--no-rerun): they "
-                              "stand as claimed, which the board says"), []  # fmt: skip
-    else:
+    found, good = Finding("run again", "held", f"none of {len(entries)} (--no-rerun): they stand "
+                          "as claimed, which the board says"), list[Comparison]()  # fmt: skip
+    if not no_rerun:
         typer.echo(f"to run again, by what they took: {plan}")
         found, good = lot.hold_again(rows, drawn, typer.echo)
     stamps = [comparison.stamp(stamp) for comparison in good] if stamp else []

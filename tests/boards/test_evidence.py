@@ -14,8 +14,7 @@ from pgbench.catalogue.fingerprint import golden
 from pgbench.catalogue.registry import find_env
 from pgbench.errors import ROOT, PgbenchError
 from pgbench.records.evidence import agree
-from pgbench.records.ledger import Entry
-from pgbench.records.record import record_id
+from pgbench.records.record import Entry, record_id
 from pgbench.runs import provenance
 from pgbench.runs.plan import Protocol, make_plan
 from pgbench.runs.runner import Run

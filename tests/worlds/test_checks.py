@@ -234,7 +234,7 @@ PIXELS = spaces.Box(0, 255, (4, 4, 3), np.uint8)
 @pytest.mark.parametrize(
     ("make", "lines"),
     [
-        (gym_default, ("no load_state_dict and no state_dict", "autoreset mode is NextStep")),
+        (gym_default, ("Gymnasium's SyncVectorEnv", r"return pgbench\.worlds\.lanes\.Lanes")),
         (partial(Drift, mode=AutoresetMode.DISABLED), ("autoreset mode is Disabled",)),
         (lambda num_envs=1: gymnasium.make("Pendulum-v1"), ("no vector environment",)),
         (lambda num_envs=1: Drift(3), ("3 environments where num_envs=2",)),

@@ -306,6 +306,9 @@ def judged(world: World) -> str:
         if "Demonstrations" in spec.capabilities:
             lines.append(_demonstrations(env))
 
+    if "VectorReward" in spec.capabilities and not spec.evaluator:
+        return "; ".join([*lines, "rewards are vectors, of which no evaluator makes a score"])
+
     def random(obs: Any) -> Any:
         if isinstance(space, spaces.Text):
             return [""] * len(obs)

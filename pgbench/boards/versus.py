@@ -1,4 +1,4 @@
-"""Two algorithms on one track: run what is missing, paired statistics, a paragraph."""
+"""Two algorithms on one track: run what is missing, statistics, a paragraph."""
 
 from __future__ import annotations
 

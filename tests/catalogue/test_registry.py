@@ -22,6 +22,8 @@ from pgbench.catalogue.registry import (
     register_env,
     register_loop,
     resolve,
+    score_of,
+    scores,
 )
 from pgbench.errors import PgbenchError
 
@@ -219,3 +221,20 @@ def test_listing_imports_nothing_heavy(kind):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "set()", done.stdout + done.stderr
+
+
+def test_bounds_of_a_metric_hold_unless_a_value_passes_one():
+    share = Metric("share", lower=0.0, upper=1.0)
+    assert share.bounds([0.0, 0.4, 1.0]) == (0.0, 1.0) == share.bounds([])
+    assert share.bounds([0.4, 1.1]) == (0.0, None) and share.bounds([-0.1, 0.4]) == (None, 1.0)
+    assert Metric("return").bounds([1e9]) == (None, None)
+    assert share.told == {"name": "share", "direction": "max", "unit": ""}  # what records carry
+
+
+def test_a_record_finds_its_metric_or_none():
+    known = scores()
+    told = {"name": "pass@1", "direction": "max", "unit": "share of held-out tasks"}
+    found = score_of({"id": "math-nano-v0", "metric": told}, known)
+    assert (found.lower, found.upper) == (0.0, 1.0)
+    assert score_of({"id": "math-nano-v0", "metric": {**told, "name": "loss"}}, known) is None
+    assert score_of({"id": "stranger-v0", "metric": told}, known) is None

@@ -226,6 +226,6 @@ def stack_of(algo: str, algorithm: Any, loop: type) -> type[Stack]:
     if not getattr(algorithm, "stacks", False) or getattr(algorithm, "on_host", ()):
         raise PgbenchError(
             f"{algo} does not say that its seeds can be stacked (Algorithm.stacks, "
-            "docs/contract.md): leave --stack out"
+            "docs/plugins.md): leave --stack out"
         )
     return STACKS[loop]

@@ -33,6 +33,7 @@ COMMANDS = [
 ]
 SECTIONS = {  # what belongs to one folder, in order
     "new": [c for c in COMMANDS if "mine" in c],
+    "cartpole": [c for c in COMMANDS if "cartpole" in c.lower()],
     "algorithm": [c for c in COMMANDS if "linear.py" in c and "push.py" not in c],
     "environment": [c for c in COMMANDS if "push.py" in c and "search.py" not in c],
     "loop": [c for c in COMMANDS if "search.py" in c],

@@ -7,9 +7,10 @@ import pytest
 
 from pgbench.errors import PgbenchError
 from pgbench.records.record import parse, record_id
-from pgbench.records.schema import Heads, plain, typed
+from pgbench.records.schema import Heads
 from pgbench.settings.config import canonical
 from pgbench.support.files import write_bytes
+from pgbench.support.strict import typed
 
 RECORDS = Path(__file__).resolve().parents[2] / "leaderboards/records/math-nano-mini-v1"
 LINE = (RECORDS / "grpo.jsonl").read_bytes().split(b"\n")[0]
@@ -167,12 +168,6 @@ def test_heads_name_the_file_whose_entry_is_wrong():
     for value in ([0, "0" * 64], [3], [3, "x"], {}, None, [3.5, "0" * 64]):
         with pytest.raises(PgbenchError, match=r"^h: sac\.jsonl"):
             typed(canonical({**good, "sac.jsonl": value}).encode(), Heads, "h")
-
-
-def test_plain_keeps_numbers_as_they_are():
-    value = plain(b'{"a": 1, "b": 1.0, "c": 0.1, "d": -9223372036854775808}', "h")
-    assert [type(v) for v in value.values()] == [int, float, float, int]
-    assert value["d"] == -(2**63)
 
 
 DAMAGES = {

@@ -165,8 +165,6 @@ def test_make_checks_too_and_takes_what_is_right():
             "answers is an option of gate=.*, or of consistency=true and",
         ),
         ("text/dapo", {"overlong": 0.5, "overlong_weight": 0}, "overlong is an option of over"),
-        ("text/gpg", {"equalise": True, "form": "released"}, "form is an option of equalise=false"),
-        ("text/gtpo", {"w_plus": 1, "double_run": "max"}, "w_plus other than 0 or 1"),
         ("text/ppo", {"vf_coef": 0, "vf_clip": 1}, "vf_clip is an option of vf_coef other than 0"),
         ("text/grpo", {"prompts": 4, "minibatches": 8}, r"at most prompts \(4\), not 8"),
         ("control/ppo", {"gamma": 0, "lam": 0.5}, "lam is an option of gamma other than 0"),

@@ -20,6 +20,15 @@ KINDS = {"mdpo": "MDPO", "ppo": "PPO", "reinforce": "REINFORCE", "trpo": "TRPO"}
 SPACES = Box(-np.inf, np.inf, (3,)), Discrete(4, start=2)
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """As the on-policy loop has it: networks of this size only wait for a second one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def make(name, compile=False, **settings):
     module = importlib.import_module(f"pgbench.baselines.control.{name}")
     config = module.Config(**{"horizon": 64, "num_envs": 4, "hidden": (8, 8), **settings})
@@ -166,9 +175,9 @@ def test_trpos_step_improves_inside_the_trust_region():
 
 
 LIGHT = {
-    "mdpo": {"vf_epochs": 1, "lr": 3e-3},
-    "ppo": {"epochs": 4, "lr": 3e-3, "minibatch": 64},
-    "trpo": {"vf_epochs": 1, "cg_iterations": 5},
+    "mdpo": {"vf_epochs": 1, "lr": 3e-2, "m": 5},
+    "ppo": {"epochs": 2, "lr": 1e-2, "minibatch": 64},
+    "trpo": {"vf_epochs": 1, "cg_iterations": 5, "max_kl": 0.05},
     "reinforce": {"vf_epochs": 1, "lr": 3e-2},
 }
 
@@ -176,18 +185,18 @@ LIGHT = {
 @pytest.mark.parametrize("name", KINDS)
 def test_learns_a_bandit(name):
     """Reward 1 for the quadrant that a state lies in: at first 0.25 on average."""
-    algorithm = make(name, horizon=256, num_envs=8, hidden=(16, 16), **LIGHT[name])
+    algorithm = make(name, horizon=128, num_envs=8, **LIGHT[name])
     rng = torch.Generator().manual_seed(0)
-    yes = torch.ones(32, 8, dtype=torch.bool)
+    yes = torch.ones(16, 8, dtype=torch.bool)
     scores = []
-    for _ in range(40):
-        obs = torch.rand(32, 8, 3, generator=rng) * 2 - 1
+    for _ in range(30):
+        obs = torch.rand(16, 8, 3, generator=rng) * 2 - 1
         with torch.no_grad():
             action = algorithm.act(obs)
         reward = (action == 2 * (obs[..., 0] > 0) + (obs[..., 1] > 0)).float()
         algorithm.update(Rollout(obs, action, reward, obs, yes, ~yes))
         scores.append(reward.mean().item())
-    assert sum(scores[-3:]) / 3 > 0.6
+    assert sum(scores[-5:]) / 5 > 0.8
 
 
 @pytest.mark.slow

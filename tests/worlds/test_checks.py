@@ -273,8 +273,8 @@ def test_discrete_actions_are_promised_by_their_own_name(registered, tmp_path):
         (np.array([True, False]), "type bool, not whole numbers"),
         (np.array([[1], [0]]), r"shape \(2, 1\)"),
         (1, r"shape \(\)"),
-        ([1, 2], "gives the action 2, not a whole number from 0 to 1"),
-        ([-1, 0], "gives the action -1, not a whole number from 0 to 1"),
+        ([1, 2], "the action 2, not a whole number from 0 to 1"),
+        ([-1, 0], "the action -1, not a whole number from 0 to 1"),
         (["left", "right"], "type <U5"),
     ],
 )

@@ -16,6 +16,14 @@ _CONTROL: dict[str, Any] = {
 }
 _BOX: dict[str, Any] = {"capabilities": {"ContinuousActions"}, **_CONTROL}
 _CHOICE: dict[str, Any] = {"capabilities": {"DiscreteActions"}, **_CONTROL}
+
+
+def _between(lower: float | None, upper: float | None, of: dict[str, Any] = _BOX) -> dict[str, Any]:
+    """`of` where a return has bounds."""
+    return {**of, "metrics": [Metric("return per episode", lower=lower, upper=upper)]}
+
+
+_EXACT = "computed from the model by pgbench.worlds.tabular"
 _LONG = 1000  # steps of an episode, unless another number stands there
 _SHORT = {"smoke": 10_000, "small": 100_000, "paper": 1_000_000}
 _MILLION = {"smoke": 10_000, "small": 200_000, "paper": 1_000_000}
@@ -53,48 +61,59 @@ register_env("swimmer", "pgbench.envs.control.swimmer:Swimmer", underlying="Swim
 register_env("inverted-pendulum", "pgbench.envs.control.inverted_pendulum:InvertedPendulum",
     underlying="InvertedPendulum-v5", summary="balance a pole on a cart",
     budgets=_SHORT, anchors={"random": Anchor(4.71, _RANDOM)},
-    max_episode_steps=1000, **_BOX)
+    max_episode_steps=1000, **_between(0.0, 1000.0))
 register_env("inverted-double-pendulum",
     "pgbench.envs.control.inverted_double_pendulum:InvertedDoublePendulum",
     underlying="InvertedDoublePendulum-v5", summary="balance two poles on a cart",
     budgets=_SHORT, anchors={"random": Anchor(44.64, _RANDOM)},
-    max_episode_steps=1000, **_BOX)
+    max_episode_steps=1000, **_between(None, 10_000.0))
 register_env("reacher", "pgbench.envs.control.reacher:Reacher", underlying="Reacher-v5",
     summary="a two-jointed arm reaches for a point",
     budgets=_SHORT, anchors={"random": Anchor(-42.61, _RANDOM)},
-    max_episode_steps=50, **_BOX)
+    max_episode_steps=50, **_between(None, 0.0))
 register_env("pusher", "pgbench.envs.control.pusher:Pusher", underlying="Pusher-v5",
     summary="a seven-jointed arm pushes a cylinder to a goal",
     budgets=_SHORT, anchors={"random": Anchor(-149.0, _RANDOM)},
-    max_episode_steps=100, **_BOX)
+    max_episode_steps=100, **_between(None, 0.0))
 register_env("pendulum", "pgbench.envs.control.pendulum:Pendulum", underlying="Pendulum-v1",
     summary="swing a pendulum up and hold it",
     budgets=_SHORT, anchors={"random": Anchor(-1200.0, _RANDOM)},
-    max_episode_steps=200, **_BOX)
+    max_episode_steps=200, **_between(-3254.8, 0.0))
 register_env("cartpole", "pgbench.envs.control.cartpole:CartPole", underlying="CartPole-v1",
     summary="keep a pole upright on a cart, by pushes to the left or right",
     budgets=_SHORT, anchors={"random": Anchor(21.9, _RANDOM), "solved": Anchor(475.0, _SOLVED)},
-    max_episode_steps=500, **_CHOICE)
+    max_episode_steps=500, **_between(0.0, 500.0, _CHOICE))
 register_env("acrobot", "pgbench.envs.control.acrobot:Acrobot", underlying="Acrobot-v1",
     summary="swing the free end of two links up",
     budgets=_SHORT, anchors={"random": Anchor(-497.9, _RANDOM), "solved": Anchor(-100.0, _SOLVED)},
-    max_episode_steps=500, **_CHOICE)
+    max_episode_steps=500, **_between(-500.0, 0.0, _CHOICE))
 register_env("mountain-car", "pgbench.envs.control.mountain_car:MountainCar",
     underlying="MountainCar-v0", summary="swing a car out of a valley",
     budgets=_SHORT, anchors={"random": Anchor(-200.0, _RANDOM), "solved": Anchor(-110.0, _SOLVED)},
-    max_episode_steps=200, **_CHOICE)
+    max_episode_steps=200, **_between(-200.0, 0.0, _CHOICE))
 register_env("mountain-car-continuous",
     "pgbench.envs.control.mountain_car_continuous:MountainCarContinuous",
     underlying="MountainCarContinuous-v0", summary="swing a car out of a valley, sparing force",
     budgets=_SHORT, anchors={"random": Anchor(-33.25, _RANDOM), "solved": Anchor(90.0, _SOLVED)},
-    max_episode_steps=999, **_BOX)
+    max_episode_steps=999, **_between(-99.9, 100.0))
+# fmt: on
+
+# fmt: off
+# Finite ones, whose optimum is known exactly.
+register_env("river-swim", "pgbench.envs.tabular.river_swim:RiverSwim", family="control",
+    underlying="Osband, Russo and Van Roy 2013",
+    summary="swim against the current to a far reward; the near one is small",
+    metrics=[Metric("return per episode")],
+    capabilities={"DiscreteActions", "KnownOptimum", "Tabular"},
+    budgets={"smoke": 10_000, "small": 100_000, "paper": 400_000},
+    anchors={"random": Anchor(0.043789, _EXACT), "optimum": Anchor(3.397264, _EXACT)})
 # fmt: on
 
 # Inventory networks; Alvo et al. (arXiv:2306.11246) and the references in envs/inventory.
-_GAP = [Metric("gap to the optimum", "min", "%")]
-_BOUND = [Metric("gap to the lower bound", "min", "%")]
-_COST = [Metric("cost", "min", "cost per store and period")]
-_SHARE = [Metric("share of the just-in-time profit", "max", "%")]
+_GAP = [Metric("gap to the optimum", "min", "%", lower=0.0)]
+_BOUND = [Metric("gap to the lower bound", "min", "%", lower=0.0)]
+_COST = [Metric("cost", "min", "cost per store and period", lower=0.0)]
+_SHARE = [Metric("share of the just-in-time profit", "max", "%", upper=100.0)]
 _INVENTORY: dict[str, Any] = {
     "family": "inventory",
     "evaluator": "pgbench.envs.inventory.evaluation:evaluate",
@@ -159,7 +178,7 @@ _instances("seasonal-warehouses", {},
 _PROMPTS = {"Text", "Groups", "Verifier"}
 _TEXT: dict[str, Any] = {
     "family": "text",
-    "metrics": [Metric("pass@1", "max", "share of held-out tasks")],
+    "metrics": [Metric("pass@1", "max", "share of held-out tasks", 0.0, 1.0)],
     "evaluator": "pgbench.lm.evaluation:evaluate",
     "budgets": {"smoke": 5, "small": 200, "paper": 2000},
     "budget_unit": "steps",

@@ -18,7 +18,13 @@ from pgbench.support.moved import Moved
 if TYPE_CHECKING:
     from pgbench.api import run
     from pgbench.catalogue.capabilities import make
-    from pgbench.catalogue.registry import Anchor, Metric, register_algo, register_env
+    from pgbench.catalogue.registry import (
+        Anchor,
+        Metric,
+        register_algo,
+        register_env,
+        register_loop,
+    )
     from pgbench.errors import PgbenchError
     from pgbench.runs.evaluation import evaluate
     from pgbench.runs.result import Result, load
@@ -33,6 +39,7 @@ _WHERE = {
     "make": "pgbench.catalogue.capabilities",
     "register_algo": "pgbench.catalogue.registry",
     "register_env": "pgbench.catalogue.registry",
+    "register_loop": "pgbench.catalogue.registry",
     "run": "pgbench.api",
 }
 
@@ -46,6 +53,7 @@ __all__ = [
     "make",
     "register_algo",
     "register_env",
+    "register_loop",
     "run",
 ]
 

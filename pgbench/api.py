@@ -25,22 +25,26 @@ def run(
     runs: str | Path = "runs",
     fresh: bool = False,
     quiet: bool | None = None,
+    log: str = "tensorboard",
 ) -> Result:
     """Train `algo` on `env`, evaluate, record; continues or returns a run that exists already.
 
     Arguments are those of `pgbench run`; `settings` are config keys (and `env.<keyword>`); `quiet`
-    shows no progress (default: only a notebook does, as lines of text).
+    shows no progress (default: only a notebook does, as lines of text). `log` names where the
+    metrics go, too (`tensorboard,wandb,mlflow,trackio`, or `none`); it changes nothing of the run.
 
     Raises: PgbenchError for bad input.
     """
     from pgbench.runs.progress import Progress
     from pgbench.runs.runner import Run
+    from pgbench.runs.trackers import parse_log
 
+    trackers = parse_log(log)
     plan: Plan = make_plan(
         algo, env, seed=seed, budget=budget, settings=settings, protocol=protocol, device=device,
         compile=compile, threads=threads,
     )  # fmt: skip
     silent = "ipykernel" not in sys.modules if quiet is None else quiet
-    work = Run(plan, Path(runs), Progress(silent))
+    work = Run(plan, Path(runs), Progress(silent), trackers=trackers)
     record = work.go(fresh)
     return Result(work.folder, record)

@@ -27,7 +27,7 @@ class Diverged(PgbenchError):
 
 
 class Breach(PgbenchError):
-    """An algorithm or an environment that is not what docs/contract.md asks; a run ends failed."""
+    """An algorithm or an environment that is not what docs/plugins.md asks; a run ends failed."""
 
 
 class Misuse(PgbenchError, ValueError):

@@ -3,9 +3,10 @@ import json
 import sys
 
 import pytest
+from terminals import in_terminal
 
 from pgbench.__main__ import main
-from pgbench.catalogue.registry import ALGOS, ENVS
+from pgbench.catalogue.registry import CATALOGUES
 from pgbench.records.record import SCHEMA, record_id
 from pgbench.settings.config import digest
 from pgbench.support.seeding import eval_seeds, train_seed
@@ -14,9 +15,9 @@ from pgbench.support.seeding import eval_seeds, train_seed
 @pytest.fixture(scope="module", autouse=True)
 def _catalogue():
     """Plug-ins that a module's tests register are gone after them."""
-    for catalogue in (ALGOS, ENVS):
+    for catalogue in CATALOGUES:
         catalogue.all()  # what is installed has registered
-    kept = [(catalogue, dict(catalogue.specs)) for catalogue in (ALGOS, ENVS)]
+    kept = [(catalogue, dict(catalogue.specs)) for catalogue in CATALOGUES]
     yield
     for catalogue, specs in kept:
         catalogue.specs.clear()
@@ -99,7 +100,9 @@ def make_record():
                 "env_kwargs": {}, "budget": budget, "protocol": protocol, "purpose": "board",
                 "sources": [None, None],
             },
-            "execution": {"device": "cpu", "compile": False, "threads": 1},
+            "execution": {
+                "device": "cpu", "compile": False, "threads": 1, "algo": algo, "env": env,
+            },
             "result": {
                 "final": list(scores) if done else None, "lengths": [7] * len(scores),
                 "score": sum(scores) / len(scores) if done else None, "curve": curve,
@@ -107,7 +110,7 @@ def make_record():
                 "error": None if done else "diverged: kl not finite", "checksum": "0",
             },
             "cost": {"env_steps": budget, "grad_steps": 10, "wall_s": 2.0 + seed, "cpu_s": 2.0,
-                     "peak_memory_mib": 300},
+                     "evaluate_s": 0.1, "checkpoint_s": 0.0, "peak_memory_mib": 300},
             "provenance": {
                 "commit": "0123456789abcdef", "dirty": False, "packages": {"mujoco": "3.17.0"},
                 "cpu": "A CPU", "cores": 2, "system": "Linux", "python": "3.11.7", "gpu": None,
@@ -193,3 +196,12 @@ def suite_file(tmp_path):
         return path
 
     return write
+
+
+@pytest.fixture
+def terminal():
+    """`terminal(command, press=(pattern, keys))` -> what a terminal of 80 columns got, exit code.
+
+    `keys` are pressed when the output so far has `pattern`.
+    """
+    return in_terminal

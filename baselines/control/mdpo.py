@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -32,10 +32,10 @@ from torch import Tensor
 from pgbench.learning.algorithm import Algorithm, Setup
 from pgbench.learning.batches import Rollout
 from pgbench.learning.nets import Distribution, Mlp, policy_net
-from pgbench.learning.ops.fit import clipped_value_loss, shuffled
+from pgbench.learning.ops.fit import clipped_value_loss
 from pgbench.learning.ops.returns import gae, standardize
 from pgbench.learning.optim import adam_, clip_norm, with_adam
-from pgbench.settings.config import Settings, option
+from pgbench.settings.config import Settings, option, other
 
 LOG_FLOOR = math.log(1e-6)
 
@@ -71,7 +71,7 @@ class Config(Settings):
         above=0,
     )
     gamma: float = option(0.99, "discount", "Paper", within=(0, 1))
-    lam: float = option(0.95, "GAE lambda", "Paper", within=(0, 1))
+    lam: float = option(0.95, "GAE lambda", "Paper", within=(0, 1), only={"gamma": other(0)})
     vf_epochs: int = option(5, "passes over the rollout for the value", "Released code", at_least=1)
     vf_minibatch: int = option(128, "transitions a value step", "Released code", at_least=1)
     vf_clip: float = option(0.2, "c of Eq. 6", "Released code", above=0)
@@ -101,6 +101,7 @@ class MDPO(Algorithm):
     """Act by an MLP; learn by m full-batch steps on Eq. 1, then fit the value."""
 
     Config = Config
+    stacks: ClassVar[bool] = True
 
     def __init__(self, config: Any, setup: Setup) -> None:
         super().__init__(config, setup)
@@ -120,7 +121,7 @@ class MDPO(Algorithm):
     def act(self, obs: Tensor, explore: bool = True) -> Tensor:
         """Actions before clipping to the box, or choices; sampled or the mode."""
         pi: Distribution = self.pi(self.state["pi"], obs)
-        return pi.sample(self.rng) if explore else pi.mode()
+        return pi.sample(self.drawn) if explore else pi.mode()
 
     def loss(
         self, theta: Tensor, t: Tensor, obs: Tensor, action: Tensor, pi_k: Distribution,
@@ -191,7 +192,7 @@ class MDPO(Algorithm):
         )  # fmt: skip
         for _ in range(c.m):
             parts = self.policy_step(self.state, for_policy)
-        for index in shuffled(len(for_value[0]), c.vf_minibatch, c.vf_epochs, self.rng):
+        for index in self.minibatches(len(for_value[0]), c.vf_minibatch, c.vf_epochs):
             parts["value_loss"] = self.value_step(self.state, for_value, index)
         self.state["k"].add_(1)
         return parts

@@ -34,8 +34,8 @@ from pgbench.learning.batches import Transitions
 from pgbench.learning.nets import Mlp
 from pgbench.learning.ops.gaussian import LOG_2PI
 from pgbench.learning.ops.matmul import fast_matmul
-from pgbench.learning.optim import adam_, with_adam
-from pgbench.settings.config import Settings, option
+from pgbench.learning.optim import adam_, lerp_, with_adam
+from pgbench.settings.config import Settings, option, other
 from pgbench.settings.ranges import SettingError
 
 from .mdpo import q_log
@@ -51,7 +51,10 @@ class Config(Settings):
         choices=("paper", "released"),
     )
     q: float = option(
-        1.0, "q of Eq. 2, in [1, 2]; 1 is MDPO-KL, more is MDPO-Tsallis", within=(1, 2)
+        1.0,
+        "q of Eq. 2, in [1, 2]; 1 is MDPO-KL, more is MDPO-Tsallis",
+        within=(1, 2),
+        only=({"kappa": other(0)}, {"ent_coef": other(0)}),
     )
     kappa: float = option(
         1.0,
@@ -69,7 +72,12 @@ class Config(Settings):
     buffer: int = option(1_000_000, "transitions kept", "Released code", at_least=1)
     batch: int = option(256, "transitions an update", "Paper", at_least=1)
     tau: float = option(
-        0.005, "step of the target value, Eq. 6", "Released code", above=0, at_most=1
+        0.005,
+        "step of the target value, Eq. 6",
+        "Released code",
+        above=0,
+        at_most=1,
+        only={"gamma": other(0)},
     )
     start: int = option(
         10_000,
@@ -108,6 +116,7 @@ class MDPOOff(Algorithm):
     """Act with a tanh-squashed Gaussian MLP; learn by one step on Eq. 3, 4, 5 and 6 a batch."""
 
     Config = Config
+    stacks: ClassVar[bool] = True
     action_range: ClassVar[str] = "scale"
 
     def __init__(self, config: Any, setup: Setup) -> None:
@@ -196,7 +205,7 @@ class MDPOOff(Algorithm):
             state["critics"], obs, action, y_q, y_v
         )
         adam_(state, "critics", grad, c.lr)
-        state["target"].lerp_(theta_v, c.tau)  # Eq. 6
+        lerp_(state["target"], theta_v, c.tau)  # Eq. 6
         return {
             "policy_loss": policy_loss, "critic_loss": critic_loss, "q1": q1.mean(),
             "entropy": -l_new.mean(), "bregman": (l_new - c.q * l_old).mean(),

@@ -17,7 +17,7 @@ Departures from the paper, each the usual practice since:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -25,10 +25,9 @@ from torch import Tensor
 from pgbench.learning.algorithm import Algorithm, Setup
 from pgbench.learning.batches import Rollout
 from pgbench.learning.nets import Distribution, Mlp, policy_net
-from pgbench.learning.ops.fit import shuffled
 from pgbench.learning.ops.returns import gae
 from pgbench.learning.optim import adam_, clip_norm, with_adam
-from pgbench.settings.config import Settings, option
+from pgbench.settings.config import Settings, option, other
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Config(Settings):
     epochs: int = option(10, "passes over the rollout", "Table 3", at_least=1)
     minibatch: int = option(64, "transitions a gradient step", "Table 3", at_least=2)
     gamma: float = option(0.99, "discount", "Table 3", within=(0, 1))
-    lam: float = option(0.95, "GAE lambda", "Table 3", within=(0, 1))
+    lam: float = option(0.95, "GAE lambda", "Table 3", within=(0, 1), only={"gamma": other(0)})
     clip: float = option(0.2, "epsilon of Eq. 7", "Table 1: best of the tried", above=0)
     vf_coef: float = option(0.5, "c1 of Eq. 9; the networks share no parameters", at_least=0)
     ent_coef: float = option(0.0, "c2 of Eq. 9", "Section 6.1: no entropy bonus", at_least=0)
@@ -62,6 +61,7 @@ class PPO(Algorithm):
     """Act by an MLP; learn by minibatch steps on Eq. 9."""
 
     Config = Config
+    stacks: ClassVar[bool] = True
 
     def __init__(self, config: Any, setup: Setup) -> None:
         super().__init__(config, setup)
@@ -81,7 +81,7 @@ class PPO(Algorithm):
     def act(self, obs: Tensor, explore: bool = True) -> Tensor:
         """Actions before clipping to the box, or choices; sampled or the mode."""
         pi: Distribution = self.pi(self.state["theta"][: self.pi.count], obs)
-        return pi.sample(self.rng) if explore else pi.mode()
+        return pi.sample(self.drawn) if explore else pi.mode()
 
     def loss(
         self, theta: Tensor, obs: Tensor, action: Tensor, logp_old: Tensor, adv: Tensor, ret: Tensor
@@ -134,6 +134,6 @@ class PPO(Algorithm):
             batch.terminated, batch.done,
         )  # fmt: skip
         data = tuple(x.flatten(0, 1) for x in (batch.obs, batch.action, logp_old, adv, ret))
-        for index in shuffled(len(data[0]), c.minibatch, c.epochs, self.rng):
+        for index in self.minibatches(len(data[0]), c.minibatch, c.epochs):
             parts = self.step(self.state, data, index)
         return parts

@@ -18,7 +18,7 @@ Departures from the paper:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -26,7 +26,7 @@ from torch import Tensor
 from pgbench.learning.algorithm import Algorithm, Setup
 from pgbench.learning.batches import Rollout
 from pgbench.learning.nets import Distribution, Mlp, policy_net
-from pgbench.learning.ops.fit import clipped_value_loss, shuffled
+from pgbench.learning.ops.fit import clipped_value_loss
 from pgbench.learning.ops.returns import gae, standardize
 from pgbench.learning.optim import adam_, clip_norm, with_adam
 from pgbench.settings.config import Settings, option
@@ -54,6 +54,7 @@ class REINFORCE(Algorithm):
     """Act by an MLP; learn by one step on Eq. 3, then fit the baseline."""
 
     Config = Config
+    stacks: ClassVar[bool] = True
 
     def __init__(self, config: Any, setup: Setup) -> None:
         super().__init__(config, setup)
@@ -71,7 +72,7 @@ class REINFORCE(Algorithm):
     def act(self, obs: Tensor, explore: bool = True) -> Tensor:
         """Actions before clipping to the box, or choices; sampled or the mode."""
         pi: Distribution = self.pi(self.state["pi"], obs)
-        return pi.sample(self.rng) if explore else pi.mode()
+        return pi.sample(self.drawn) if explore else pi.mode()
 
     def _prepare(
         self, state: dict[str, Tensor], obs: Tensor, reward: Tensor, next_obs: Tensor,
@@ -124,6 +125,6 @@ class REINFORCE(Algorithm):
             self.state, batch.obs, batch.reward, batch.next_obs, batch.terminated, batch.done
         )
         parts = self.policy_step(self.state, for_value[0], batch.action.flatten(0, 1), adv)
-        for index in shuffled(len(for_value[0]), c.vf_minibatch, c.vf_epochs, self.rng):
+        for index in self.minibatches(len(for_value[0]), c.vf_minibatch, c.vf_epochs):
             parts["value_loss"] = self.value_step(self.state, for_value, index)
         return parts

@@ -28,8 +28,8 @@ from pgbench.learning.batches import Transitions
 from pgbench.learning.nets import Mlp
 from pgbench.learning.ops import gaussian
 from pgbench.learning.ops.matmul import fast_matmul
-from pgbench.learning.optim import adam_, with_adam
-from pgbench.settings.config import Settings, option
+from pgbench.learning.optim import adam_, lerp_, with_adam
+from pgbench.settings.config import Settings, option, other
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,14 @@ class Config(Settings):
     gamma: float = option(0.99, "discount", "Table 1", within=(0, 1))
     buffer: int = option(1_000_000, "transitions kept", "Table 1", at_least=1)
     batch: int = option(256, "transitions an update", "Table 1", at_least=1)
-    tau: float = option(0.005, "step of the target critics, Eq. 6", "Table 1", above=0, at_most=1)
+    tau: float = option(
+        0.005,
+        "step of the target critics, Eq. 6",
+        "Table 1",
+        above=0,
+        at_most=1,
+        only={"gamma": other(0)},
+    )
     hidden: tuple[int, ...] = option((256, 256), "ReLU units a layer", "Table 1", at_least=1)
     alpha: float | None = option(
         None, "a fixed temperature; none: tuned by Eq. 5, from 1", at_least=0
@@ -78,6 +85,7 @@ class SAC(Algorithm):
     """Act with a tanh-squashed Gaussian MLP; learn by one step on Eq. 3, 4, 5 and 6 a batch."""
 
     Config = Config
+    stacks: ClassVar[bool] = True
     action_range: ClassVar[str] = "scale"
 
     def __init__(self, config: Any, setup: Setup) -> None:
@@ -157,7 +165,7 @@ class SAC(Algorithm):
         if c.alpha is None:
             slope = torch.func.grad(temperature_loss)(state["log_alpha"], logp, self.target_entropy)
             adam_(state, "log_alpha", slope, c.lr)
-        state["target"].lerp_(state["critics"], c.tau)  # Eq. 6
+        lerp_(state["target"], state["critics"], c.tau)  # Eq. 6
         return {
             "critic_loss": critic_loss, "policy_loss": policy_loss, "alpha": alpha,
             "entropy": -logp.mean(), "target_q": y.mean(),

@@ -23,7 +23,7 @@ Departures from the paper, each the usual practice since:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -31,10 +31,10 @@ from torch import Tensor
 from pgbench.learning.algorithm import Algorithm, Setup
 from pgbench.learning.batches import Rollout
 from pgbench.learning.nets import Distribution, Mlp, policy_net
-from pgbench.learning.ops.fit import clipped_value_loss, shuffled
+from pgbench.learning.ops.fit import clipped_value_loss
 from pgbench.learning.ops.returns import gae, standardize
 from pgbench.learning.optim import adam_, with_adam
-from pgbench.settings.config import Settings, option
+from pgbench.settings.config import Settings, option, other
 
 TINY = 1e-20  # keeps the quotients of a zero gradient at zero
 
@@ -49,13 +49,15 @@ class Config(Settings):
     cg_iterations: int = option(10, "conjugate-gradient iterations, Eq. 4", at_least=1)
     damping: float = option(0.1, "added to the diagonal of F, Eq. 4", at_least=0)
     backtracks: int = option(10, "step sizes tried, Eq. 5", at_least=1)
-    shrink: float = option(0.8, "factor between them", above=0, below=1)
+    shrink: float = option(
+        0.8, "factor between them", above=0, below=1, only={"backtracks": other(1)}
+    )
     horizon: int = option(2048, "transitions an iteration, over all environments", at_least=2)
     num_envs: int = option(8, "environments stepped in parallel", at_least=1)
     gamma: float = option(
         0.99, "discount", "Table of parameters for continuous control", within=(0, 1)
     )
-    lam: float = option(0.95, "GAE lambda", within=(0, 1))
+    lam: float = option(0.95, "GAE lambda", within=(0, 1), only={"gamma": other(0)})
     lr: float = option(3e-4, "Adam step size of the value", above=0)
     vf_epochs: int = option(5, "passes over the rollout for the value", at_least=1)
     vf_minibatch: int = option(128, "transitions a value step", at_least=1)
@@ -69,6 +71,7 @@ class TRPO(Algorithm):
     """Act by an MLP; learn by one natural-gradient step, then fit the value."""
 
     Config = Config
+    stacks: ClassVar[bool] = True
 
     def __init__(self, config: Any, setup: Setup) -> None:
         super().__init__(config, setup)
@@ -96,7 +99,7 @@ class TRPO(Algorithm):
     def act(self, obs: Tensor, explore: bool = True) -> Tensor:
         """Actions before clipping to the box, or choices; sampled or the mode."""
         pi: Distribution = self.pi(self.state["pi"], obs)
-        return pi.sample(self.rng) if explore else pi.mode()
+        return pi.sample(self.drawn) if explore else pi.mode()
 
     def surrogate_and_kl(
         self, theta: Tensor, obs: Tensor, action: Tensor, pi_k: Distribution, logp_k: Tensor,
@@ -201,6 +204,6 @@ class TRPO(Algorithm):
         x = self.natural_gradient(theta, for_policy[0], grad)
         parts = self.line_search(theta, for_policy, x, self.product(theta, for_policy[0], x))
         parts["grad_norm"] = grad.norm()
-        for index in shuffled(len(for_value[0]), c.vf_minibatch, c.vf_epochs, self.rng):
+        for index in self.minibatches(len(for_value[0]), c.vf_minibatch, c.vf_epochs):
             parts["value_loss"] = self.value_step(self.state, for_value, index)
         return parts

@@ -33,7 +33,7 @@ from pgbench.errors import PgbenchError
 from pgbench.learning.algorithm import Algorithm, Setup
 from pgbench.learning.nets import Mlp
 from pgbench.learning.optim import adam_, with_adam
-from pgbench.settings.config import Settings, option
+from pgbench.settings.config import Settings, option, other
 from pgbench.settings.ranges import SettingError
 from pgbench.worlds.network import Network, Traces
 
@@ -68,7 +68,11 @@ class Config(Settings):
         (4, 5, 6), "lead times that f knows, where they vary", at_least=1
     )
     lr: float = option(
-        0.03, "Adam step size of the map", "released code", above=0, only={"policy": TRAINED}
+        0.03,
+        "Adam step size of the map",
+        "released code",
+        above=0,
+        only={"policy": TRAINED, "forecast": other(1)},
     )
     map_hidden: tuple[int, ...] = option(
         (32, 32),
@@ -101,6 +105,8 @@ class Quantile(Algorithm):
         self.network = network
         self.simulator = setup.env.simulator(self.device)
         self.varies = "lead" in network.varying
+        if not self.varies and config.leads != type(config).leads:
+            raise PgbenchError("leads does nothing where the lead time does not vary; leave it out")
         leads = config.leads if self.varies else (network.edges[0].lead,)
         self.lead_of = torch.tensor(leads, device=self.device)
         self.unchecked = self.varies

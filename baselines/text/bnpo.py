@@ -50,8 +50,12 @@ class Config(GroupConfig):
 
     cap: float | None = option(1e6, "1/f is at most this; none: unbounded", above=0)
     decompose: bool = option(False, "Eq. 5, over the parts of the reward")
-    low: float = option(0.0, "the least reward", within=(-math.inf, math.inf))
-    high: float = option(1.0, "the greatest reward", within=(-math.inf, math.inf))
+    low: float = option(
+        0.0, "the least reward", within=(-math.inf, math.inf), only={"decompose": (False,)}
+    )
+    high: float = option(
+        1.0, "the greatest reward", within=(-math.inf, math.inf), only={"decompose": (False,)}
+    )
     clip_low: float = option(0.2, "eps_low of the surrogate", within=(0, 1))
     clip_high: float = option(0.28, "eps_high of the surrogate", at_least=0)
     dual: float | None = option(

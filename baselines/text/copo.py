@@ -70,6 +70,10 @@ LOGGED = ("answer_entropy", "local_weight", "same_reward_share")
 TINY = 1e-30  # an advantage that is zero by chance, not because there is nothing to learn
 
 
+# The global term is there, and the responses to a prompt are several that may differ.
+GLOBAL = {"gate": other("no-global"), "prompts": other(1), "group": other(1)}
+
+
 @dataclass(frozen=True)
 class Config(GroupConfig):
     """What is reported as the paper's best; sizes as for all of the family."""
@@ -90,15 +94,13 @@ class Config(GroupConfig):
         above=0,
         only={"gate": ("only-soft-with-coef",)},
     )
-    consistency: bool = option(
-        True, "the factor of Eq. 3; released: off", only={"gate": other("no-global")}
-    )
+    consistency: bool = option(True, "the factor of Eq. 3; released: off", only=GLOBAL)
     answers: str = option(
         "value",
         "answers agree by their value, or as written",
         "",
         ("value", "written"),
-        only={"gate": other("no-global")},
+        only=({"gate": SOFT, "group": other(1)}, {"consistency": (True,), **GLOBAL}),
     )
     clip_low: float = option(0.2, "eps_low of Eq. 6", within=(0, 1))
     clip_high: float = option(0.2, "eps_high of Eq. 6", at_least=0)
@@ -109,6 +111,8 @@ class Config(GroupConfig):
         super().__post_init__()
         if self.gate == "no-global" and self.group < 2:
             raise SettingError("gate=no-global compares responses: group must be at least 2")
+        if self.gate == "only-global" and self.prompts < 2:
+            raise SettingError("gate=only-global compares prompts: prompts must be at least 2")
         if self.prompts * self.group == 1:
             raise SettingError("one response a step has nothing to be compared with: raise group")
 

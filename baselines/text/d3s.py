@@ -51,7 +51,7 @@ from pgbench.learning.ops.groups import clip_share, clipped
 from pgbench.lm.config import GroupConfig
 from pgbench.lm.learner import GroupAlgorithm
 from pgbench.lm.rows import Rows, Seen
-from pgbench.settings.config import option
+from pgbench.settings.config import option, other
 from pgbench.settings.ranges import SettingError
 
 from .grpo import grpo_advantage
@@ -59,6 +59,10 @@ from .gspo import token_ratio
 
 DECIMALS = 5  # of advantages and keys, when they are compared
 CLIPS = {"grpo": (0.2, 0.2), "gspo": (3e-4, 4e-4)}  # each host's own
+
+
+# Where tokens are left out in some step or other.
+FEWER_TOKENS = ({"k_init": other(1)}, {"k_final": other(1), "schedule": ("linear",)})
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,8 @@ class Config(GroupConfig):
                              ("kept", "lengths", "constant"))  # fmt: skip
     entropy_source: str = option("old", "H of the policy of the rollout, or of the present one", "",
                                  ("old", "current"),
-                                 only={"random_control": ("none", "rows")})  # fmt: skip
+                                 only=tuple({**case, "random_control": ("none", "rows")}
+                                            for case in FEWER_TOKENS))  # fmt: skip
     random_control: str = option("none", "rows, or rows and tokens, drawn at random in place of "
                                  "Eq. 1 and 2", "", ("none", "rows", "both"))  # fmt: skip
     clip_low: float | None = option(
@@ -106,6 +111,10 @@ class Config(GroupConfig):
             if self.scope == "intra" and value > 1:
                 raise SettingError(f"{name} must be a share of a prompt's rows for scope=intra, "
                                  f"not {value:g} rows")  # fmt: skip
+        if self.k_init == 0 and (self.schedule == "none" or self.k_final == 0):
+            raise SettingError(
+                "K is 0 in every step, so that no token is learnt from: raise k_init"
+            )
 
     @property
     def clip(self) -> tuple[float, float]:

@@ -51,7 +51,11 @@ class Config(GroupConfig):
         10, "generation rounds at most for one batch; 1: no replacement", at_least=1
     )
     overlong: float = option(
-        0.2, "k of Eq. 1 as a share of Lmax; 0: no penalty", "released script", within=(0, 1)
+        0.2,
+        "k of Eq. 1 as a share of Lmax; 0: no penalty",
+        "released script",
+        within=(0, 1),
+        only={"overlong_weight": other(0)},
     )
     overlong_weight: float = option(
         0.5,

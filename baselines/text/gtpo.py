@@ -85,7 +85,8 @@ class Config(GroupConfig):
         False, "Eq. 4 filters responses of A < 0 alone", only={"threshold": other("none")}
     )
     double_run: str = option("form", f"lambda in both runs; form: {OWN}", "",
-                             ("form", "max", "product"), only={"conflict": (True,)})  # fmt: skip
+                             ("form", "max", "product"),
+                             only={"conflict": (True,)})  # fmt: skip
     divide_by_conflict_count: bool | None = option(
         None, f"losses divided by the length of a response's longer run; none: {OWN}"
     )

@@ -41,7 +41,7 @@ from pgbench.learning.ops.returns import discounted_sum
 from pgbench.lm.config import GroupConfig
 from pgbench.lm.learner import GroupAlgorithm
 from pgbench.lm.rows import Rows, Seen
-from pgbench.settings.config import option
+from pgbench.settings.config import option, other
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,10 @@ class Config(GroupConfig):
     """Sizes as for all of the family, which the paper has no task of."""
 
     gamma: float = option(1.0, "discount a token", within=(0, 1))
-    lam: float = option(1.0, "lambda of Eq. 2", within=(0, 1))
+    lam: float = option(1.0, "lambda of Eq. 2", within=(0, 1), only={"gamma": other(0)})
     clip_low: float = option(0.2, "eps_low of Eq. 4", "Table 1: best of the tried", within=(0, 1))
     clip_high: float = option(0.2, "eps_high of Eq. 4", "Table 1: best of the tried", at_least=0)
-    vf_clip: float = option(0.5, "c of Eq. 5", above=0)
+    vf_clip: float = option(0.5, "c of Eq. 5", above=0, only={"vf_coef": other(0)})
     vf_coef: float = option(0.1, "c1 of Eq. 6", at_least=0)
     beta: float = option(0.0, "weight of the KL penalty in the reward, Eq. 1", at_least=0)
 

@@ -49,6 +49,7 @@ Groups of different sizes have no bundle samples and are refused.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,13 +63,16 @@ from pgbench.learning.ops.groups import clip_share, clipped, group_sum, masked_m
 from pgbench.lm.config import GroupConfig
 from pgbench.lm.learner import GroupAlgorithm
 from pgbench.lm.rows import Rows, Seen
-from pgbench.settings.config import option
+from pgbench.settings.config import option, other
 from pgbench.settings.ranges import SettingError
 
 from .gspo import sequence_ratio
 
 EPS = 1e-6  # of the released code, wherever it divides
 LOGGED = ("quantile_low", "quantile_high", "bundle_score")
+
+
+TAIL = {"risk": other("mean")}  # risk=mean compares scores with their mean alone
 
 
 @dataclass(frozen=True)
@@ -83,15 +87,16 @@ class Config(GroupConfig):
         "question, none twice",
         "",
         ("index", "random"),
+        only={"bundle": other(1), "group": other(1)},
     )
-    level_low: float = option(0.2, "alpha of Eq. 2", at_least=0, below=1)
-    level_high: float = option(0.8, "beta of Eq. 2", above=0, at_most=1)
+    level_low: float = option(0.2, "alpha of Eq. 2", at_least=0, below=1, only=TAIL)
+    level_high: float = option(0.8, "beta of Eq. 2", above=0, at_most=1, only=TAIL)
     risk: str = option("averse", "which tail has weight", "", ("averse", "seeking", "mean"))
     omega: float = option(
         0.5,
         "weight of the tail in Eq. 2 is 1 + omega",
         at_least=0,
-        only={"form": ("paper",)},
+        only={"form": ("paper",), **TAIL},
     )
     quantiles: str = option(
         "tracked",
@@ -99,14 +104,21 @@ class Config(GroupConfig):
         "and bundle",
         "",
         ("tracked", "batch", "bundle", "mean"),
+        only=TAIL,
     )
     centred: bool = option(
         False,
         "form=paper: A less its mean over the step's n scores, which leaves 1 - 1/n of Eq. 3's "
         "gradient; ours",
-        only={"form": ("paper",)},
+        only={"form": ("paper",), **TAIL},
     )
-    eta: float = option(0.1, "step of Eq. 4; the released code's", above=0, at_most=1)
+    eta: float = option(
+        0.1,
+        "step of Eq. 4; the released code's",
+        above=0,
+        at_most=1,
+        only={"quantiles": ("tracked", "mean"), **TAIL},
+    )
     ratio: str = option(
         "sequence", "Eq. 5 with a ratio a response or a token", "", ("sequence", "token")
     )
@@ -123,16 +135,19 @@ class Config(GroupConfig):
         only={"form": ("released",)},
     )
     natural: bool = option(
-        True, "form=released: the constant a - b in Eq. 6", only={"form": ("released",)}
+        True, "form=released: the constant a - b in Eq. 6", only={"form": ("released",), **TAIL}
     )
     mix: float = option(
-        1.5, "form=released: w of Eq. 6; 0: no tail", at_least=0, only={"form": ("released",)}
+        1.5,
+        "form=released: w of Eq. 6; 0: no tail",
+        at_least=0,
+        only={"form": ("released",), **TAIL},
     )
     std_floor: float | None = option(
         1e-3,
         "form=released: a standard deviation up to this counts as 1; none: as it is",
         at_least=0,
-        only={"form": ("released",)},
+        only={"form": ("released",), "group": other(1)},
     )
 
     def __post_init__(self) -> None:
@@ -146,6 +161,11 @@ class Config(GroupConfig):
         tail = {"averse": self.level_low, "seeking": 1 - self.level_high, "mean": 1}[self.risk]
         if self.form == "released" and self.mix and not tail:
             raise SettingError("form=released divides by the share of its tail, which is 0 here")
+        scores = self.group * math.ceil(self.prompts / self.bundle)  # of a step
+        alone = {"batch": scores == 1, "bundle": self.group == 1}.get(self.quantiles, False)
+        if alone or (self.centred and scores == 1):
+            what = f"quantiles={self.quantiles}" if alone else "centred=true"
+            raise SettingError(f"{what} compares a score with itself alone: raise group or prompts")
 
 
 def table(group: Tensor) -> Tensor:

@@ -7,7 +7,8 @@ Where the optimal policy is known too, it runs on the same demand, and the gap i
 costs: the optimal policy's mean cost is known exactly, so it is a control variate that takes out
 what a lucky or unlucky demand does to both, and changes no expectation. In transshipment, where
 only a bound is known, a balancing policy does the same service. On weekly sales the score is the
-profit as a share of the just-in-time oracle's.
+profit as a share of the just-in-time oracle's. What a score is relative to goes into the details:
+mean cost and optimum (or bound), mean profit and the oracle's, each per store and period.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ BLOCK = 512  # samples times stores of an episode
 
 def evaluate(
     policy: Callable[[Any], Any], spec: EnvSpec, seeds: Sequence[int], env_kwargs: Mapping[str, Any]
-) -> tuple[list[float], list[int]]:
-    """Scores and lengths (periods) of one episode a seed.
+) -> tuple[list[float], list[int], dict[str, float]]:
+    """Scores and lengths (periods) of one episode a seed, and what the scores are relative to.
 
     All episodes run in one batch; `policy` maps raw observations (n, d) to orders (n, edges).
     """
@@ -38,15 +39,19 @@ def evaluate(
     periods, warm_up = env.horizon("test")
     traces = Traces.joined([env.traces(count, seed, "test") for seed in seeds])
     cost = simulate(env, policy, traces, periods, warm_up, numpy=True)
+    details = {}
     if hasattr(env, "optimum"):
+        details = {"cost": float(cost.mean()), "optimum": float(env.optimum.value)}
         best, guide = env.optimum.value, env.guide
         luck = simulate(env, lambda obs: guide.orders(obs.T).T, traces, periods, warm_up)
         cost = 100 * (cost - (luck - guide.cost) - best) / abs(best)
     scores = cost.reshape(len(seeds), -1).mean(1)
     if hasattr(env, "yardstick"):
+        details = {"profit": -float(scores.mean())}
         most = env.yardstick(traces).double().reshape(len(seeds), -1).mean(1)
+        details["oracle-profit"] = float(most.mean())
         scores = -100 * scores / most
-    return scores.tolist(), [periods] * len(seeds)
+    return scores.tolist(), [periods] * len(seeds), details
 
 
 @torch.inference_mode()

@@ -100,6 +100,13 @@ class Code(DatasetEnv):
         """What was wrong, and the cue to try again."""
         return again(super().reply(task, said, verdict), task, self.chat)
 
+    def faults(self) -> list[tuple[str, str]]:
+        """What `load` found, and what running shows: see `CodeVerifier.check_problems`."""
+        items = [item for split in self.items.values() for item in split]
+        found = self._judge.unusable([(item.extra, item.demonstration) for item in items])
+        shown = [(item.place, why) for item, why in zip(items, found, strict=True) if why]
+        return [*super().faults(), *shown]
+
     @property
     def version(self) -> str:
         """The data's digest and the verifier."""

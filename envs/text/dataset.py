@@ -6,7 +6,7 @@ import hashlib
 import random
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pgbench.errors import PgbenchError
@@ -28,6 +28,7 @@ class Item:
     demonstration: str = ""
     hints: tuple[str, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
+    place: str = ""  # of its row
 
 
 class BadRow(Exception):
@@ -48,6 +49,8 @@ class DatasetEnv(TextEnv):
     """Base of environments on rows; a subclass calls `load` and makes the prompt of an item."""
 
     items: dict[str, list[Item]]
+    rows = 0  # of all sources
+    bad: tuple[tuple[str, str], ...] = ()  # rows left out, by place, and why
     name = "data"
 
     def load(
@@ -71,15 +74,17 @@ class DatasetEnv(TextEnv):
             try:
                 if row.broken is not None:
                     raise BadRow(f"its {row.broken} has half a character (a lone surrogate)")
-                item = make(row)
+                item = replace(make(row), place=row.place)
             except BadRow as error:
-                bad.append(f"{row.place}: {error}")
+                bad.append((row.place, str(error)))
                 continue
             self.items[split or split_of(item.problem)].append(item)
+        self.rows, self.bad = len(rows), tuple(bad)
+        named = "; ".join(f"{place}: {why}" for place, why in bad[:NAMED])
+        named += "; ..." if len(bad) > NAMED else ""
         if bad and not skip_bad:
-            shown = "; ".join(bad[:NAMED]) + ("; ..." if len(bad) > NAMED else "")
             raise PgbenchError(
-                f"{self.name}: {len(bad)} of {len(rows)} rows cannot be used: {shown}. "
+                f"{self.name}: {len(bad)} of {len(rows)} rows cannot be used: {named}. "
                 "Correct them, or leave them out with --set env.skip_bad=true"
             )
         self.notes = [f"{len(bad)} of {len(rows)} rows left out"] if bad else []
@@ -87,7 +92,11 @@ class DatasetEnv(TextEnv):
         for note in self.notes:
             warnings.warn(f"{self.name}: {note}", stacklevel=3)
         if not any(self.items.values()):
-            raise PgbenchError(f"{self.name}: none of {len(rows)} rows can be used")
+            raise PgbenchError(f"{self.name}: none of {len(rows)} rows can be used: {named}")
+
+    def faults(self) -> list[tuple[str, str]]:
+        """Rows that make no problem, by their place, and why: what `load` found."""
+        return list(self.bad)
 
     def _once(self) -> None:
         """Keep each problem once; one that is in both splits is a test problem."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from pgbench.errors import PgbenchError
 from pgbench.worlds.tasks import Message, Task, Verdict
 
 if TYPE_CHECKING:
-    from pgbench.verify.code import CodeVerifier
+    from pgbench.verify.code import CodeVerifier, Problem
 
 
 UNREAD = ("no code", "syntax")  # what a completion is that holds no Python
@@ -46,6 +46,15 @@ def again(message: Message | None, task: Task, chat: bool = False) -> Message | 
     return Message(message.role, told + head)
 
 
+def _submitted(extra: Mapping[str, Any], said: str) -> tuple[Problem, str]:
+    """The problem of a task's `extra` and the source that a completion means."""
+    from pgbench.verify.code import Problem
+
+    parts = dict(extra)
+    source = program(parts.pop("head", ""), parts.pop("function", ""), said)
+    return Problem(**parts), source
+
+
 class CodeJudge:
     """A `CodeVerifier` that is made on first use; threads may share it.
 
@@ -72,13 +81,8 @@ class CodeJudge:
 
     def verdicts(self, tasks: Sequence[Task], completions: Sequence[str]) -> list[Verdict]:
         """Reward 1 for code that passes every test, or the share that it passes."""
-        from pgbench.verify.code import Problem
-
-        items = []
-        for task, said in zip(tasks, completions, strict=True):
-            parts = dict(task.extra)
-            source = program(parts.pop("head", ""), parts.pop("function", ""), said)
-            items.append((Problem(**parts), source))
+        pairs = zip(tasks, completions, strict=True)
+        items = [_submitted(task.extra, said) for task, said in pairs]
         return [
             Verdict(
                 found.share if self.share else float(found.passed), found.passed,
@@ -88,6 +92,15 @@ class CodeJudge:
             )
             for found in self.verifier.judge(items)
         ]  # fmt: skip
+
+    def unusable(self, problems: Sequence[tuple[Mapping[str, Any], str]]) -> list[str | None]:
+        """Why each problem (a task's `extra`, a solution or ``) cannot be used, None if it can."""
+        made = [_submitted(extra, said) for extra, said in problems]
+        solutions = [
+            source if said.strip() else ""
+            for (_, said), (_, source) in zip(problems, made, strict=True)
+        ]
+        return self.verifier.check_problems([problem for problem, _ in made], solutions)
 
     @property
     def version(self) -> str:

@@ -13,6 +13,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pgbench.errors import PgbenchError
+from pgbench.support.strict import plain
+
 if TYPE_CHECKING:
     from pgbench.runs.plan import Plan
 
@@ -32,10 +35,24 @@ class Job:
     tuning: Mapping[str, Any] | None = None
     device: str = "cpu"
     threads: int = 1
+    log: str = "tensorboard"  # where metrics go, too
 
     def command(self) -> list[str]:
         """The command line that does it."""
         return [sys.executable, "-m", "pgbench.bench.job", json.dumps(asdict(self))]
+
+    def spent(self, folder: Path) -> float:
+        """Share of the budget that the run in `folder` has spent, from its own log; 0 without one.
+
+        The log grows meanwhile, so a last line may be torn: whatever cannot be read counts as 0.
+        """
+        try:
+            with open(folder / "events.jsonl", "rb") as file:
+                file.seek(max(0, file.seek(0, 2) - 2000))
+                last = file.read().rstrip(b"\n").rpartition(b"\n")[2]
+            return float(plain(last, "events.jsonl")["step"] / self.budget)
+        except (OSError, PgbenchError, KeyError, TypeError):
+            return 0.0
 
     def plan(self) -> Plan:
         """The run, resolved.
@@ -54,12 +71,13 @@ class Job:
 def do(job: Job) -> int:
     """Bring the job's run to its end from wherever it stands; returns the exit code."""
     from pgbench.runs.runner import Interrupted, Run
+    from pgbench.runs.trackers import parse_log
 
     # Runs in parallel share the machine: each steps its environments on its own threads alone.
     os.environ.setdefault("PGBENCH_ENV_THREADS", str(job.threads))
     plan = job.plan()
     try:
-        record = Run(plan, Path(job.runs)).go()
+        record = Run(plan, Path(job.runs), trackers=parse_log(job.log)).go()
     except Interrupted:
         return 130
     return 0 if record["status"] == "finished" else 1

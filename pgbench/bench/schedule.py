@@ -8,7 +8,6 @@ another machine on the same disk) is waited for, not started again.
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -21,11 +20,11 @@ from pgbench.catalogue.fingerprint import golden
 from pgbench.catalogue.registry import find_env
 from pgbench.errors import PgbenchError
 from pgbench.records import ledger
-from pgbench.records.record import read_run, record_id
+from pgbench.records.record import read_run, record_id, save_run
 from pgbench.records.rules import ENDED, obey
 from pgbench.records.suite import Cell, Suite
 from pgbench.settings.config import digest
-from pgbench.support.files import HELD, is_held, only_process, write_json
+from pgbench.support.files import HELD, is_held, only_process
 
 ATTEMPTS = 3  # starts of a run whose process dies (not of one that fails by itself)
 PATIENCE_S = 60.0  # for a run to save itself when it is asked to stop
@@ -57,13 +56,7 @@ class Task:
 
     def progress(self) -> float:
         """Share of the budget that is spent, from the run's own log."""
-        try:
-            with open(self.folder / "events.jsonl", "rb") as file:
-                file.seek(max(0, file.seek(0, 2) - 2000))
-                last = file.read().rstrip(b"\n").rpartition(b"\n")[2]
-            return float(json.loads(last)["step"]) / self.job.budget
-        except (OSError, ValueError, KeyError):
-            return 0.0
+        return self.job.spent(self.folder)
 
 
 View = Callable[[Sequence[Task]], None]
@@ -81,6 +74,7 @@ class Bench:
     view: View = lambda tasks: None
     say: Callable[[str], None] = print
     also: Sequence[ledger.Entry] = ()  # records elsewhere that need no run here
+    log: str = "tensorboard"  # where the runs' metrics go, too
     tasks: list[Task] = field(default_factory=list)
     stopping: bool = False
 
@@ -125,6 +119,7 @@ class Bench:
             settings=settings,
             protocol=self.suite.protocol,
             tuning=given if cell.entry.declared else None,
+            log=self.log,
         )
 
     def _same_environments(self) -> None:
@@ -269,7 +264,7 @@ class Bench:
                     },
                 }
                 record["id"] = record_id(record)
-                write_json(task.folder / "run.json", record)
+                save_run(task.folder, record)
         except PgbenchError as error:
             task.state, task.note = "refused", f"{why}; no record: {error}"
             return

@@ -15,27 +15,29 @@ from pgbench.statistics.bootstrap import (
     stratified_bootstrap,
 )
 from pgbench.statistics.intervals import (
+    LEAST,
+    holm,
     iqm,
     mean,
+    mean_interval,
     optimality_gap,
-    paired_difference,
-    paired_p,
-    t_interval,
-    welch,
+    within_bounds,
 )
-from pgbench.statistics.ranking import holm, rank_groups
+from pgbench.statistics.ranking import Estimate, Standing, compare, difference, estimate
 
 REPLICATIONS = 10_000
 ALL_PAIRS = 16  # rows; above, pairs are made with the first row alone
 TAUS = 41
-LEAST = 3  # runs that an interval is shown from
 TEST = (
-    "Means over seeds carry t intervals; figures across environments are of normalised scores "
-    "(floor 0, reference 1) with stratified-bootstrap intervals corrected for few seeds. Rows "
-    "share a rank unless a test separates them at 5% after Holm's correction over all pairs: "
-    "Welch's test in one environment, across environments a t test on the differences between "
-    "runs of one seed number, averaged over the environments. No row ranks above one whose mean is "
-    "better. A failed run scores the floor."
+    "Means over seeds carry t intervals within the bounds of their metric, from three runs on that "
+    "are not all equal; figures across environments are of normalised scores (the floor and what "
+    "is below it 0, the reference 1) with stratified-bootstrap intervals corrected for few seeds, "
+    "within their bounds. Rank: the best that the runs leave to a row, and in brackets its rank "
+    "set, which holds the true rank of its mean in 95% of all tables (simultaneous comparisons "
+    "with all other rows, by Welch's statistic with simulated critical values; Mogstad, Romano, "
+    "Shaikh and Wilhelm 2024); no row ranks above one whose mean is better. Lead: the mean less "
+    "the best of the others', with limits that hold for all rows at once in 97.5% of all tables "
+    "(Hsu's multiple comparisons with the best). A failed run scores the floor."
 )
 
 
@@ -44,13 +46,7 @@ def in_environment(
 ) -> list[dict[str, Any]]:
     """The table of one environment, best first."""
     groups = [row[name] for row in grouping.groups.values() if name in row]
-    ranked = {g.name: g for g in groups if g.complete and len(g.scores) > 1}
-    means = {key: g.sign * mean(list(g.scores.values())) for key, g in ranked.items()}
-    p = {
-        (a, b): welch(list(ranked[a].scores.values()), list(ranked[b].scores.values()))
-        for a, b in _pairs(sorted(ranked))
-    }
-    ranks = rank_groups(means, p)
+    standings = compare({g.name: found for g in groups if (found := g.estimate) is not None})
     rows = []
     for group in groups:
         values = list(group.scores.values())
@@ -58,9 +54,9 @@ def in_environment(
             {
                 "key": group.name,
                 "name": group.name,
-                "rank": ranks.get(group.name),
+                **_standing(standings.get(group.name)),
                 "complete": group.complete,
-                "mean": _with_interval(values),
+                "mean": _with_interval(values, *group.bounds),
                 "median": float(stdlib.median(values)) if values else None,
                 "iqm": float(iqm(sorted(values))) if values else None,
                 "min": min(values, default=None),
@@ -82,12 +78,8 @@ def in_environment(
 
     def order(row: dict[str, Any]) -> tuple[Any, ...]:
         value = row["mean"][0]
-        return (
-            row["rank"] is None,
-            row["rank"] or 0,
-            -sign * value if value is not None else math.inf,
-            row["name"],
-        )
+        # By the mean: what has no rank yet stands in its place, what was not compared last.
+        return row["ranks"] is None, -sign * value if value is not None else math.inf, row["name"]
 
     return sorted(rows, key=order)
 
@@ -101,43 +93,47 @@ def across(
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, Any]]:
     """Rows over all environments of a track, their pairs and their performance profiles."""
     scores = {
-        key: {n: g.normalised for n, g in row.items() if g.normalised}
+        key: {n: list(g.normalised.values()) for n, g in row.items() if g.normalised}
         for key, row in grouping.groups.items()
     }
     whole = {
-        key: {n: list(by_seed.values()) for n, by_seed in scores[key].items()}
+        key: scores[key]
         for key, row in sorted(grouping.groups.items())
         if set(row) == set(names) and all(g.complete and g.normalised for g in row.values())
     }
-    by_seed = {key: _seed_means(scores[key]) for key in whole}
-    means = {key: mean(list(values.values())) for key, values in by_seed.items()}
-    p = {(a, b): paired_p(_differences(by_seed[a], by_seed[b])) for a, b in _pairs(list(whole))}
-    ranks = rank_groups(means, p)
+    highest = {key: [g.highest for g in row.values()] for key, row in grouping.groups.items()}
+    estimates = {
+        key: found
+        for key, by_env in whole.items()
+        if (found := estimate(list(by_env.values()), 0.0, _mean_or_none(highest[key]))) is not None
+    }
+    standings = compare(estimates)
     rows = []
     for key, row in grouping.groups.items():
         records = [record for group in row.values() for record in group.records]
-        aggregate = _aggregate(scores[key], seed) if scores[key] else {}
-        pooled = [value for by in scores[key].values() for value in by.values()]
+        aggregate = _aggregate(scores[key], highest[key], seed) if scores[key] else {}
+        pooled = [value for values in scores[key].values() for value in values]
         rows.append(
             {
                 "key": key,
                 "name": key,
                 "algorithm": records[0]["algorithm"]["name"],
                 "paper": records[0]["algorithm"]["paper"],
-                "rank": ranks.get(key),
+                **_standing(standings.get(key)),
                 "complete": key in whole or (not given and all(g.complete for g in row.values())),
                 "iqm": aggregate.get("iqm"),
                 "mean": aggregate.get("mean"),
                 "gap": aggregate.get("gap"),
                 "median": float(stdlib.median(pooled)) if pooled else None,
+                "below_floor": sum(group.below_floor for group in row.values()),
                 **_of_runs(records, _expected(row, names, grouping.track, given), stamps),
                 "changed": _changed(records),
             }
         )
     rows.sort(key=_row_order)
-    best = [row["key"] for row in rows if row["key"] in whole]
+    best = [row["key"] for row in rows if row["key"] in whole]  # first the best mean
     chosen = list(_pairs(best)) if len(best) <= ALL_PAIRS else [(best[0], b) for b in best[1:]]
-    return rows, _pair_rows(chosen, whole, by_seed, p, seed), _profile(best, whole, seed)
+    return rows, _pair_rows(chosen, whole, estimates, seed), _profile(best, whole, seed)
 
 
 def _expected(row: Mapping[str, Group], names: Sequence[str], track: Track, given: bool) -> int:
@@ -145,17 +141,21 @@ def _expected(row: Mapping[str, Group], names: Sequence[str], track: Track, give
 
 
 def _row_order(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    value = row["iqm"][0] if row["iqm"] else -math.inf
-    return row["rank"] is None, row["rank"] or 0, -value, row["name"]
+    value = row["mean"][0] if row["mean"] else -math.inf
+    return row["ranks"] is None, -value, row["name"]
 
 
-def _seed_means(by_env: Mapping[str, Mapping[int, float]]) -> dict[int, float]:
-    seeds = set.intersection(*(set(values) for values in by_env.values()))
-    return {s: mean([values[s] for values in by_env.values()]) for s in sorted(seeds)}
+def _standing(standing: Standing | None) -> dict[str, Any]:
+    """What a row shows of its rank: nothing where it has too few runs to be compared."""
+    if standing is None:
+        return {"rank": None, "ranks": None, "lead": None}
+    lead = standing.lead and [_number(x) for x in standing.lead]
+    return {"rank": standing.rank, "ranks": [standing.low, standing.high], "lead": lead}
 
 
-def _differences(a: Mapping[int, float], b: Mapping[int, float]) -> list[float]:
-    return [a[s] - b[s] for s in sorted(set(a) & set(b))]
+def _mean_or_none(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return mean(known) if known and len(known) == len(values) else None
 
 
 def _pairs(keys: Sequence[str]) -> Iterable[tuple[str, str]]:
@@ -163,41 +163,59 @@ def _pairs(keys: Sequence[str]) -> Iterable[tuple[str, str]]:
 
 
 def _aggregate(
-    scores: Mapping[str, Mapping[int, float]], seed: int
+    scores: Mapping[str, Sequence[float]], highest: Sequence[float | None], seed: int
 ) -> dict[str, list[float | None]]:
-    tasks = {name: list(values.values()) for name, values in scores.items()}
+    """IQM, mean and gap with intervals between their bounds; none with a task of two runs."""
     found = stratified_bootstrap(
-        tasks,
+        scores,
         {"iqm": iqm, "mean": lambda x: x.mean(axis=-1), "gap": optimality_gap},
         seed=seed,
         replications=REPLICATIONS,
     )
-    value, low, high = found["gap"]
-    found["gap"] = value, max(low, 0.0), high  # a gap is never negative
-    return {key: [_number(x) for x in value] for key, value in found.items()}
+    # Of scores from 0 on; an IQM may be of the environments with the highest bounds alone.
+    known = [value for value in highest if value is not None]
+    top = max(known) if known and len(known) == len(highest) else None
+    uppers = {"iqm": top, "mean": _mean_or_none(highest), "gap": 1.0}
+    few = min(map(len, scores.values())) < LEAST
+    out = dict[str, list[float | None]]()
+    for key, (value, low, high) in found.items():
+        half = math.nan if few or high == low else (high - low) / 2
+        limits = within_bounds(value, half, 0.0, uppers[key])
+        out[key] = [_number(x) for x in (value, *limits)]
+    return out
 
 
 def _pair_rows(
     chosen: Iterable[tuple[str, str]],
     whole: Mapping[str, Mapping[str, Sequence[float]]],
-    by_seed: Mapping[str, Mapping[int, float]],
-    p: Mapping[tuple[str, str], float],
+    estimates: Mapping[str, Estimate],
     seed: int,
 ) -> list[dict[str, Any]]:
-    adjusted = dict(zip(p, holm(list(p.values())), strict=True))
+    """Differences of mean normalised scores, and chances that a run of one beats one of the other.
+
+    Holm's correction is over all pairs, those that are not shown as well.
+    """
+    found = {
+        frozenset((a, b)): difference(estimates[a], estimates[b])
+        for a, b in _pairs(sorted(estimates))
+    }
+    adjusted = dict(zip(found, holm([p for *_, p in found.values()]), strict=True))
     out = []
     for a, b in chosen:
-        x, y = ({str(s): v for s, v in by_seed[key].items()} for key in (a, b))
-        pair = (a, b) if (a, b) in p else (b, a)
+        pair = frozenset((a, b))
+        if pair not in found:
+            continue  # two runs tell no spread
+        value, low, high, p = found[pair]
+        if value != estimates[a].mean - estimates[b].mean:
+            value, low, high = -value, -high, -low
+        chance = improvement_interval(whole[a], whole[b], seed=seed)
         out.append(
             {
                 "a": a,
                 "b": b,
-                "probability": [
-                    _number(v) for v in improvement_interval(whole[a], whole[b], seed=seed)
-                ],
-                "difference": [_number(v) for v in paired_difference(x, y)],
-                "p": _number(p[pair]),
+                "probability": [_number(v) for v in chance],
+                "difference": [_number(v) for v in (value, low, high)],
+                "p": _number(p),
                 "p_holm": _number(adjusted[pair]),
             }
         )
@@ -224,25 +242,27 @@ def _profile(
 
 
 def _curve(group: Group) -> list[dict[str, Any]]:
-    """Mean over seeds at each evaluation, with its t interval."""
+    """Mean over seeds at each evaluation, with its interval."""
     points: dict[int, list[float]] = {}
+    bounds = group.bounds
     for record in group.records:
         for point in record["result"]["curve"]:
             points.setdefault(point["step"], []).append(point["mean"])
     out = []
     for step in sorted(points):
-        centre, low, high = _with_interval(points[step])
+        centre, low, high = _with_interval(points[step], *bounds)
         out.append({"step": step, "mean": centre, "low": low, "high": high, "n": len(points[step])})
     return out
 
 
-def _with_interval(values: Sequence[float]) -> list[float | None]:
-    """Mean and t interval; none from two values: it would be 13 times as wide as they are apart."""
+def _with_interval(
+    values: Sequence[float], lower: float | None = None, upper: float | None = None
+) -> list[float | None]:
+    """Mean and its interval, where the values tell one."""
     if not values:
         return [None, None, None]
-    if len(values) < LEAST:
-        return [mean(values), None, None]
-    return [mean(values), *(_number(x) for x in t_interval(values))]
+    low, high = mean_interval(values, lower, upper) or (math.nan, math.nan)
+    return [mean(values), _number(low), _number(high)]
 
 
 def _number(value: float) -> float | None:

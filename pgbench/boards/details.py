@@ -71,6 +71,7 @@ def details(
         "status": record["status"],
         "score": result["score"],
         "episodes": result["final"],
+        **({"details": result["details"]} if "details" in result else {}),
         "curve": [[p["step"], p["mean"]] for p in result["curve"]],
         "error": result["error"],
         "checksum": result["checksum"],

@@ -22,17 +22,17 @@ Left = dict[str, str]  # name of what is left out -> why
 FAILED = "A failed run has the floor of its environment as its score."
 RLIABLE = (
     "A score is one number a run, the mean over the evaluation episodes of its final policy. "
-    "'scores' are normalised, 0 = floor and 1 = reference of each task, higher is better; 'raw' "
-    f"are in each task's own unit. {FAILED} Load with {{name: numpy.array(matrix) for name, matrix "
-    "in file['scores'].items()}; the axes are (run, task). The format carries no interval, no rank "
-    "group and no failure."
+    "'scores' are normalised, 0 = floor (and no less), 1 = reference of each task, higher is "
+    f"better; 'raw' are in each task's own unit. {FAILED} Load with {{name: numpy.array(matrix) "
+    "for name, matrix in file['scores'].items()}; the axes are (run, task). The format carries no "
+    "interval, no rank and no failure."
 )
 MARL_EVAL = f"""\
 Each `marl-eval-TRACK.json` is raw data for `data_process_pipeline` of MARL-eval. A track is an
 environment there, an environment is a task. A step carries the mean of its evaluation episodes,
 `absolute_metrics` the evaluation episodes of the final policy: not of the best one, as MARL-eval's
 authors propose. MARL-eval's own normalisation is by the least and largest value seen, not by floor
-and reference, and it takes higher for better. The format carries no interval, no rank group and no
+and reference, and it takes higher for better. The format carries no interval, no rank and no
 failure. {FAILED}
 The points of its curve after the failure carry that score too.
 """
@@ -41,7 +41,7 @@ One folder an algorithm: its `.eval_results` belongs in that algorithm's model r
 Hub. `dataset.id` must be a data set that the Hub lists as a benchmark, with the same task ids in
 its `eval.yaml`; edit it here if this board stands there under another id. The value is the mean
 score over seeds in the environment's own unit. The format has no field for intervals, seeds,
-failures and rank groups: `notes` carries them as text.
+failures and ranks: `notes` carries them as text.
 """
 
 
@@ -204,11 +204,18 @@ def _notes(model: Model, track: Model, env: Model, row: Model, name: str) -> str
         f"mean {value:.6g} over {seeds} seeds{interval}, "
         f"{track['episodes']} evaluation episodes a seed",
         f"{runs['finished']} of {runs['started']} runs finished, a failed run scores the floor",
-        f"rank group {row['rank'] or 'none'}, evidence {row['evidence']}, tuning {row['tuning']}",
+        f"rank {_ranks(row)}, evidence {row['evidence']}, tuning {row['tuning']}",
         f"pgbench {model['pgbench']}, board {model['board']}, results "
         f"sha256:{model['digest']['results']}",
     ]
     return "; ".join(parts)
+
+
+def _ranks(row: Model) -> str:
+    if row["rank"] is None:
+        return "none yet"
+    low, high = row["ranks"]
+    return f"{row['rank']} (between {low} and {high})"
 
 
 def _seeds(track: Model) -> list[int]:
@@ -224,7 +231,7 @@ def _anchored(env: Model) -> bool:
 
 def _normalised(score: Model, env: Model) -> float:
     value: float = (score["score"] - env["floor"]) / (env["reference"] - env["floor"])
-    return value
+    return max(value, 0.0)  # as on the board
 
 
 def _complete(track: Model) -> tuple[dict[str, dict[str, dict[int, Model]]], Left]:

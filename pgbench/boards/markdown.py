@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
-LEFT = ("algorithm", "IQM", "mean", "score", "optimality gap", "evidence", "tuning")
+from pgbench.boards.power import ALL
+
+LEFT = ("algorithm", "IQM", "mean", "score", "lead", "optimality gap", "evidence", "tuning")
 LEGEND = (
     "IQM, optimality gap (lower is better) and mean across environments are of normalised scores: "
-    "0 is the floor, 1 the reference. Brackets are 95% intervals. Runs: finished / started, and of "
-    "how many where some are missing. Rows share a rank where no test tells them apart; `-`: not "
-    "ranked, because seeds are missing."
+    "0 is the floor (and what is below it), 1 the reference. Brackets are 95% intervals; none "
+    "where fewer than three runs, or equal ones, tell no spread. Runs: finished / started, and of "
+    "how many where some are missing. Rank: the best that the runs leave to a row, and all that "
+    "they leave; `-`: no rank yet, because seeds are missing or fewer than three, or because "
+    "nothing tells the row apart from any other. Lead: its mean less the best of the others', "
+    "positive where better."
 )
 
 
@@ -56,13 +61,14 @@ def _track(track: Mapping[str, Any]) -> list[str]:
     anchors = all(env["floor"] is not None for env in track["environments"])
     if anchors and track["rows"]:
         head = (
-            "rank", "algorithm", "IQM", "optimality gap", "mean", "runs", "evidence", "tuning",
+            "rank", "algorithm", "IQM", "optimality gap", "mean", "lead", "runs", "evidence",
+            "tuning",
         )  # fmt: skip
         rows = [
             (
                 _rank(row),
                 row["name"],
-                *(_triple(row[key], 3) for key in ("iqm", "gap", "mean")),
+                *(_triple(row[key], 3) for key in ("iqm", "gap", "mean", "lead")),
                 runs(row["runs"]),
                 _evidence(row),
                 row["tuning"],
@@ -71,6 +77,10 @@ def _track(track: Mapping[str, Any]) -> list[str]:
         ]
         count = len(track["environments"])
         parts += [f"### {count} environment{'s' * (count != 1)}", table(head, rows)]
+        parts += _power(track, ALL)
+        if below := sum(row["below_floor"] for row in track["rows"]):
+            runs_are = "run is" if below == 1 else "runs are"
+            parts.append(f"{below} {runs_are} below the floor, and count as the floor here.")
     for env in track["environments"]:
         parts += _environment(env, track)
     if track["apart"]:
@@ -98,18 +108,41 @@ def _environment(env: Mapping[str, Any], track: Mapping[str, Any]) -> list[str]:
         about += f" Floor {env['floor']:g}, reference {env['reference']:g}."
     largest = max((abs(r[k] or 0.0) for r in rows for k in ("min", "max")), default=0.0)
     digits = 0 if largest >= 1000 else 1 if largest >= 10 else 3
-    head = ("rank", "algorithm", "score", "median", "lowest", "highest", "runs")
+    head = ("rank", "algorithm", "score", "lead", "median", "lowest", "highest", "runs")
     cells = [
         (
             _rank(row),
             row["name"],
             _triple(row["mean"], digits),
+            _triple(row["lead"], digits),
             *(_number(row[key], digits) for key in ("median", "min", "max")),
             runs(row["runs"]),
         )
         for row in rows
     ]
-    return [*parts, escape(about), table(head, cells)]
+    return [*parts, escape(about), table(head, cells), *_power(track, env["id"])]
+
+
+def _power(track: Mapping[str, Any], name: str) -> list[str]:
+    return [text] if (text := power_sentence(track["power"], name)) else []
+
+
+def two_digits(value: float) -> str:
+    """`0.0093`, `1,700`."""
+    return f"{float(f'{value:.2g}'):,g}"
+
+
+def power_sentence(power: Mapping[str, Any], name: str) -> str:
+    """What the seeds of a table can tell, in words; empty where its runs do not tell it."""
+    found = power["tables"].get(name)
+    if found is None:
+        return ""
+    against = f", and of {two_digits(found['rank'])} among all {found['rows']} rows"
+    return (
+        f"With {found['seeds']} seeds a difference of {two_digits(found['pair'])} between two rows "
+        f"is found with a power of {power['power']:.0%} at a level of {power['alpha']:.0%}"
+        f"{against * (found['rows'] > 2)}."
+    )
 
 
 def _cost(model: Mapping[str, Any]) -> list[str]:
@@ -166,7 +199,13 @@ def _evidence(row: Mapping[str, Any]) -> str:
 
 
 def _rank(row: Mapping[str, Any]) -> str:
-    return "-" if row["rank"] is None else str(row["rank"])
+    return "-" if row["rank"] is None else f"{row['rank']} {rank_set(row)}".strip()
+
+
+def rank_set(row: Mapping[str, Any]) -> str:
+    """The ranks that the runs leave to a row: `[2, 5]`, or nothing where it is one."""
+    low, high = row["ranks"] or (None, None)
+    return "" if low == high else f"[{low}, {high}]"
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -12,13 +12,14 @@ from typing import Any
 
 from pgbench.boards.compare import REPLICATIONS, TEST, across, in_environment
 from pgbench.boards.details import details, failures, provenance
+from pgbench.boards.power import power_of, tables
 from pgbench.boards.rows import Grouping, Record, make_groups
 from pgbench.records.rules import find_track
 from pgbench.records.suite import RULES, Suite, SuiteEnv, Track
 from pgbench.settings.config import digest
 from pgbench.statistics.intervals import content_seed
 
-FORMAT = 2
+FORMAT = 3
 NO_METRIC = {"name": "score", "direction": "max", "unit": ""}  # of an environment without runs
 
 
@@ -82,7 +83,8 @@ def results_digest(records: Iterable[Record]) -> str:
         sorted(
             digest(
                 [r["identity"], r["protocol"]["seed"], r["environment"]["golden"], r["status"],
-                 *(r["result"][key] for key in ("failure", "final", "curve", "checksum"))]
+                 *(r["result"][key] for key in ("failure", "final", "curve", "checksum")),
+                 *([r["result"]["details"]] if "details" in r["result"] else [])]
             )
             for r in records
         )
@@ -137,6 +139,7 @@ def _track(
         "environments": [_environment(name, grouping, envs.get(name)) for name in names],
         "rows": rows,
         "tasks": tasks,
+        "power": power_of(tables(names, grouping)),
         "pairs": pairs,
         "profile": profile,
         "apart": grouping.apart,

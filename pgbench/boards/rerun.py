@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,9 @@ class Comparison:
     @property
     def differing(self) -> list[str]:
         """Parts of the result that are not bit-equal."""
-        return [key for key in PARTS if self.old["result"][key] != self.new["result"][key]]
+        old, new = self.old["result"], self.new["result"]
+        told = [*PARTS, *(["details"] if "details" in old else [])]
+        return [key for key in told if old[key] != new.get(key)]
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -126,7 +128,8 @@ def replan(record: Record) -> Plan:
     plan = make_plan(
         algo, env, seed=protocol["seed"], budget=protocol["budget"], settings=settings,
         protocol=Protocol(**identity["protocol"]), device=how["device"], compile=how["compile"],
-        threads=how["threads"], purpose=identity["purpose"], tuning=protocol["tuning"],
+        threads=how["threads"], stack=identity.get("stack", 0), purpose=identity["purpose"],
+        tuning=protocol["tuning"],
     )  # fmt: skip
     odd = sorted(key for key in identity if identity[key] != plan.identity.get(key))
     if odd:
@@ -146,6 +149,7 @@ def rerun(
     """
     from pgbench.catalogue.fingerprint import golden
     from pgbench.runs.runner import Run
+    from pgbench.runs.stack import StackedRuns
 
     plan = replan(record)
     if golden(plan.env, plan.env_kwargs) != record["environment"]["golden"]:
@@ -153,4 +157,7 @@ def rerun(
             f"{plan.env.name} here is not what record {record['id'][:12]} was made on: its "
             f"fingerprint differs (it had {record['provenance']['packages']})"
         )
+    if plan.stack:  # the others of its stack have to run, too
+        plans = [replace(plan, seed=seed) for seed in range(plan.stack)]
+        return Comparison(record, StackedRuns(plans, runs, progress).go()[plan.seed], others)
     return Comparison(record, Run(plan, runs, progress).go(), others)

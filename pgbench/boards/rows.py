@@ -8,8 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pgbench.catalogue.registry import Metric, score_of, scores
 from pgbench.records.suite import Entry, Suite, SuiteEnv, Track
 from pgbench.settings.config import canonical, digest
+from pgbench.statistics.ranking import Estimate, estimate
 
 Record = Mapping[str, Any]
 NOT_CONDITIONS = ("seed", "train_seed", "budget", "unit", "tuning")  # fields of a protocol
@@ -24,6 +26,7 @@ class Group:
     records: tuple[Record, ...]
     env: SuiteEnv | None  # anchors; None on a board without a suite
     expected: int  # seeds that the track asks for
+    metric: Metric | None = None  # as the catalogue has it, with bounds; None for a stranger
 
     @property
     def sign(self) -> int:
@@ -44,10 +47,41 @@ class Group:
 
     @property
     def normalised(self) -> dict[int, float]:
-        """Scores with the floor at 0 and the reference at 1; empty without anchors."""
+        """Scores with the floor at 0 (and no less), the reference at 1; empty without anchors."""
         if self.env is None:
             return {}
         return {seed: self.env.normalised(score) for seed, score in self.scores.items()}
+
+    @property
+    def bounds(self) -> tuple[float | None, float | None]:
+        """What no mean of scores can pass, from the catalogue; one that a score passes is none."""
+        return (None, None) if self.metric is None else self.metric.bounds(self.scores.values())
+
+    @property
+    def below_floor(self) -> int:
+        """Runs that scored worse than the floor: they count as the floor in normalised means."""
+        floor = self.env.floor if self.env is not None else None
+        return (
+            sum(self.sign * (s - floor) < 0 for s in self.scores.values())
+            if floor is not None
+            else 0
+        )
+
+    @property
+    def highest(self) -> float | None:
+        """The best normalised score that there can be; None where nothing is known."""
+        end = self.bounds[0 if self.sign < 0 else 1]
+        return None if end is None or self.env is None else self.env.normalised(end)
+
+    @property
+    def estimate(self) -> Estimate | None:
+        """Mean, higher is better, and its variance; None unless three seeds, and all, are there."""
+        if not self.complete:
+            return None
+        lower, upper = self.bounds
+        if self.sign < 0:
+            lower, upper = (None if x is None else -x for x in (upper, lower))
+        return estimate([[self.sign * x for x in self.scores.values()]], lower, upper)
 
     @property
     def complete(self) -> bool:
@@ -70,6 +104,7 @@ def make_groups(
 ) -> Grouping:
     """The rows of a track; `envs` are the suite's environments by their versioned name."""
     out = Grouping(track)
+    catalogue = scores()
     by_env: dict[str, list[Record]] = {}
     for record in records:
         by_env.setdefault(record["environment"]["id"], []).append(record)
@@ -94,7 +129,12 @@ def make_groups(
             found = sorted(found, key=lambda r: (r["protocol"]["seed"], r["id"]))
             expected = track.seeds if suite else len(found)
             out.groups.setdefault(own, {})[name] = Group(
-                own, name, tuple(found), envs.get(name), expected
+                own,
+                name,
+                tuple(found),
+                envs.get(name),
+                expected,
+                score_of(found[0]["environment"], catalogue),
             )
     return out
 
@@ -103,8 +143,10 @@ def row_name(record: Record, track: Track, env: SuiteEnv | None) -> str:
     """The suite's label, or the algorithm with its form and the settings that are not defaults."""
     entry = find_entry(record, track, env)
     algorithm = record["algorithm"]
+    # Other numbers than of seeds that ran alone, by rounding: never in one row with them.
+    together = [f"stack of {n}"] if (n := record["identity"].get("stack")) else []
     if entry is not None and entry.label != entry.algo:
-        return entry.label
+        return f"{entry.label} ({together[0]})" if together else entry.label
     config = algorithm["config"]
     extras = [f"{config['form']} form"] if "form" in config else []
     if entry is None:
@@ -112,6 +154,7 @@ def row_name(record: Record, track: Track, env: SuiteEnv | None) -> str:
         extras += [f"{key}={_plain(config[key])}" for key in changed]
     sources = record["identity"].get("sources", [])
     extras += [f"plug-in {source[:8]}" for source in sources if source]
+    extras += together
     name: str = algorithm["name"]
     return f"{name} ({', '.join(extras)})" if extras else name
 

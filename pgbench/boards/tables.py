@@ -14,14 +14,17 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from pgbench.boards.markdown import two_digits
+
 Model = Mapping[str, Any]  # a board, see pgbench.boards.model
 
 COLUMNS = (
-    "board", "track", "environment", "algorithm", "rank", "complete", "metric", "statistic",
-    "value", "low", "high", "runs_finished", "runs_started", "runs_expected", "results",
+    "board", "track", "environment", "algorithm", "rank", "rank_low", "rank_high", "complete",
+    "metric", "statistic", "value", "low", "high", "runs_finished", "runs_started",
+    "runs_expected", "results",
 )  # fmt: skip
-OVERALL = ("iqm", "mean", "median", "gap")  # of normalised scores, over all environments
-SINGLE = ("mean", "median", "iqm", "min", "max")  # of one environment, in its own unit
+OVERALL = ("iqm", "mean", "lead", "median", "gap")  # of normalised scores, over all environments
+SINGLE = ("mean", "lead", "median", "iqm", "min", "max")  # of one environment, in its own unit
 NORMALISED = "normalised score"
 PANEL = 3  # environments side by side in LaTeX; more go below
 
@@ -80,7 +83,7 @@ def to_csv(model: Model) -> str:
                 runs = (row["runs"][name] for name in ("finished", "started", "expected"))
                 head = (
                     *(model["board"], track["name"], environment, names[row["key"]]),
-                    *(row["rank"], row["complete"], metric),
+                    *(row["rank"], *(row["ranks"] or (None, None)), row["complete"], metric),
                 )
                 tail = (*runs, model["digest"]["results"])
                 for name in statistics:
@@ -134,11 +137,17 @@ def _caption(model: Model, track: Model) -> str:
         f"{model['title']}. {track['title']}: mean score of the final policy over {seeds}, below "
         f"it its {level} interval; a failed run scores the floor.",
         "IQM: interquartile mean of all runs' normalised scores, 0 = floor, 1 = reference.",
-        "Bold: the best rank group.",
+        "Rank: the best that the runs leave to a row, in brackets all that they leave. "
+        "Bold: rank 1.",
     ]
     text = escape(" ".join(parts))
     if not all(row["complete"] for row in track["rows"]):
         text += r" $\dagger$: incomplete, hence not ranked."
+    if found := track["power"]["tables"].get("all"):
+        text += escape(
+            f" With {found['seeds']} seeds a difference of {two_digits(found['pair'])} between two "
+            f"rows is found with a power of {track['power']['power']:.0%}."
+        )
     short = model["digest"]["results"][:12]
     where = escape(f"Board {model['board']}, rules {model['rules']}, results")
     return rf"{text} {where} \texttt{{{short}}}."
@@ -164,7 +173,7 @@ def _panel(track: Model, environments: Iterable[Model], last: bool) -> str:
         names = _wrapped(name, 22)
         if row is not None and not row["complete"]:
             names[-1] += r"$^{\dagger}$"
-        rank = "--" if row is None or row["rank"] is None else str(row["rank"])
+        rank = "--" if row is None or row["rank"] is None else _ranked(row)
         cells = [column.get(key, ["--"]) for _, column in columns]
         blocks.append(_block(names, cells, [rank] * last))
     lines = [
@@ -172,6 +181,11 @@ def _panel(track: Model, environments: Iterable[Model], last: bool) -> str:
         r"\midrule", "\n\\addlinespace\n".join(blocks[1:]), r"\bottomrule", r"\end{tabular}",
     ]  # fmt: skip
     return "\n".join(line for line in lines if line)
+
+
+def _ranked(row: Model) -> str:
+    low, high = row["ranks"]
+    return str(row["rank"]) if low == high else f"{row['rank']} {{[}}{low}, {high}]"
 
 
 def _block(

@@ -1,14 +1,17 @@
-"""Two algorithms on one track: run what is missing, paired statistics, a paragraph."""
+"""Two algorithms on one track: run what is missing, statistics, a paragraph."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from pgbench.boards.markdown import two_digits
+from pgbench.boards.power import ALL
 from pgbench.errors import PgbenchError
 from pgbench.records.suite import Entry, Suite, Track
-from pgbench.statistics.intervals import mean, t_interval, welch
+from pgbench.statistics.intervals import welch
 from pgbench.support.names import unknown
 
 SETTLED = 0.05  # p-value below which a difference is called one
@@ -75,29 +78,44 @@ def paragraph(model: Mapping[str, Any], a: str, b: str) -> str:
             raise PgbenchError(
                 f"{key} has {counts['started']} of {counts['expected']} runs; finish them first"
             )
-    pair = next(p for p in track["pairs"] if {p["a"], p["b"]} == {a, b})
+    pair = next((p for p in track["pairs"] if {p["a"], p["b"]} == {a, b}), None)
+    if pair is None:
+        raise PgbenchError(
+            f"{a} and {b} have {track['seeds']} seeds each; a comparison needs three or more"
+        )
     turned = pair["a"] != a
     difference, low, high = _turn(pair["difference"], turned, 0.0)
-    chance, chance_low, chance_high = _turn(pair["probability"], turned, 1.0)
+    chance, least, most = _turn(pair["probability"], turned, 1.0)
     settled = pair["p"] is not None and pair["p"] < SETTLED
+    found = track["power"]["tables"].get(ALL)
     if settled:
         verdict = f"{a} is {'better' if difference > 0 else 'worse'} than {b}"
     else:
         verdict = f"inconclusive: these runs do not tell {a} and {b} apart"
+        if found is not None:
+            verdict += (
+                f"; with a power of {track['power']['power']:.0%} they find a difference of "
+                f"{two_digits(found['pair'])} or more"
+            )
     p = "unknown" if pair["p"] is None else f"{pair['p']:.2g}"
     count = len(track["environments"])
     environments = f"{count} environment{'s' * (count != 1)}"
     lines = [
         f"{model['board']}, {track['title'][0].lower()}{track['title'][1:]}, {environments}, "
         f"{track['seeds']} seeds each. The mean normalised score of {a} less that of "
-        f"{b} is {difference:+.3f} (95% interval [{low:+.3f}, {high:+.3f}], paired by seed number, "
-        f"p = {p}). A run of {a} beats a run of {b} with probability {chance:.2f} "
-        f"[{chance_low:.2f}, {chance_high:.2f}]. Verdict: {verdict}.",
+        f"{b} is {difference:+.3f} ({_interval(low, high, '+.3f', '95% interval ', ', ')}Welch's "
+        f"test p = {p}). A run of {a} beats a run of {b} with probability {chance:.2f}"
+        f"{_interval(least, most, '.2f', ' ')}. Verdict: {verdict}.",
         "",
     ]
     lines += [_one(env, track["tasks"][env["id"]], a, b) for env in track["environments"]]
     lines += ["", f"Results sha256:{model['digest']['results']}."]
     return "\n".join(lines)
+
+
+def _interval(low: float, high: float, form: str, before: str = "", after: str = "") -> str:
+    """`[low, high]` in its place of a sentence; nothing where the runs tell no spread."""
+    return "" if math.isnan(low) else f"{before}[{low:{form}}, {high:{form}}]{after}"
 
 
 def _turn(values: Sequence[Any], turned: bool, total: float) -> tuple[float, float, float]:
@@ -112,6 +130,7 @@ def _one(env: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], a: str, b: s
     }
     cells = []
     for key in (a, b):
-        low, high = t_interval(scores[key])
-        cells.append(f"{key} {mean(scores[key]):,.1f} [{low:,.1f}, {high:,.1f}]")
+        value, low, high = next(row["mean"] for row in rows if row["key"] == key)
+        within = "" if low is None else f" [{low:,.1f}, {high:,.1f}]"
+        cells.append(f"{key} {value:,.1f}{within}")
     return f"  {env['id']}: {', '.join(cells)}; Welch's test p = {welch(scores[a], scores[b]):.2g}"

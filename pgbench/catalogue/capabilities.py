@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pgbench.worlds.network import Network, Traces
+    from pgbench.worlds.tabular import TabularModel
     from pgbench.worlds.tasks import Task, Verdict
 
 
@@ -45,7 +46,7 @@ class ContinuousActions(Protocol):
 
     Actions are floats; their bounds may be infinite (an algorithm that scales to them refuses
     that). Observations and rewards are finite numbers below 1e18. What every environment must be
-    besides is in docs/contract.md, and checked by `pgbench.worlds.checks`.
+    besides is in docs/plugins.md, and checked by `pgbench.worlds.checks`.
     """
 
     single_observation_space: Box
@@ -92,7 +93,7 @@ class Differentiable(Protocol):
 
 @dataclass(frozen=True)
 class Optimum:
-    """The best cost that any policy can reach (`optimum`), or a lower bound on it (`bound`)."""
+    """The best score that any policy can reach (`optimum`), or a bound on it (`bound`)."""
 
     value: float
     kind: str
@@ -107,6 +108,23 @@ class KnownOptimum(Protocol):
     def optimum(self) -> Optimum:
         """The optimum, computed on first use; may take seconds."""
         ...
+
+
+@runtime_checkable
+class Tabular(Protocol):
+    """Finitely many states and actions, whose probabilities and rewards are known as tables."""
+
+    model: TabularModel
+
+
+@runtime_checkable
+class VectorReward(Protocol):
+    """Every step is rewarded by a vector of `reward_size` numbers: rewards are float (n, k).
+
+    Only an algorithm that requires this fits such an environment.
+    """
+
+    reward_size: int
 
 
 @runtime_checkable
@@ -188,8 +206,16 @@ CAPABILITIES: dict[str, type] = {
     "KnownOptimum": KnownOptimum,
     "Text": Text,
     "Verifier": Verifier,
+    "Tabular": Tabular,
+    "VectorReward": VectorReward,
     "WeeklySales": WeeklySales,
 }
+
+
+def promises(spec: EnvSpec) -> dict[str, type]:
+    """What an environment has to have: `Resumable`, and its capabilities, as far as known here."""
+    known = {name: CAPABILITIES[name] for name in sorted(spec.capabilities & set(CAPABILITIES))}
+    return {"Resumable": Resumable, **known}
 
 
 def make(env: str | EnvSpec, num_envs: int = 1, seed: int | None = None, **kwargs: Any) -> Any:

@@ -15,28 +15,33 @@ from pgbench.catalogue.registry import (
     ORDER,
     AlgoSpec,
     EnvSpec,
+    LoopSpec,
+    find_loop,
     in_words,
+    load,
     missing_capabilities,
     resolve,
 )
-from pgbench.settings.config import condition
-from pgbench.settings.keywords import keywords
+from pgbench.settings.config import conditions
+from pgbench.settings.keywords import hint_words, keywords
 from pgbench.support.text import fitted, table, width
+
+LONG = 60  # characters of a default that is shown
 
 
 def algo_page(spec: AlgoSpec, word: str) -> str:
     """Paper, equations, departures, settings, an example; `word` is what the user calls it.
 
-    Raises: PgbenchError if a package is missing.
+    Raises: PgbenchError if a package is missing, or its loop.
     """
-    cls = resolve(spec)
+    cls, loop = resolve(spec), find_loop(spec.loop, spec.name)
     doc = inspect.cleandoc(sys.modules[cls.__module__].__doc__ or cls.__doc__ or spec.summary)
     facts = {
         "paper": spec.paper,
         "family": spec.family,
         "loop": spec.loop,
         "requires": ", ".join(in_words(spec.requires)),
-        "budget": f"{spec.budget} by default",
+        "budget": f"{spec.budget} by default, in {loop.unit}",
         "pip extra": spec.extra or "",
         "source": spec.origin if word.endswith(".py") else inspect.getsourcefile(cls) or "",
     }
@@ -80,8 +85,8 @@ def _settings(config: type) -> str:
             kind, doc = "text", f"{doc}: {', '.join(choices)}"
         if bounds := field.metadata.get("bounds"):
             doc = f"{doc}; {bounds}"
-        for switch, wanted in field.metadata.get("only", {}).items():
-            doc = f"{doc}; for {condition(switch, wanted)}"
+        if when := conditions(field):
+            doc = f"{doc}; for {when}"
         rows.append(
             (
                 field.name,
@@ -101,7 +106,8 @@ def _type(hint: Any) -> str:
 
 
 def _value(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return " ".join(textwrap.shorten(text, LONG, placeholder=" ...").split())
 
 
 def env_page(spec: EnvSpec, word: str) -> str:
@@ -111,6 +117,7 @@ def env_page(spec: EnvSpec, word: str) -> str:
     """
     entry = resolve(spec)
     doc = inspect.cleandoc(entry.__doc__ or spec.summary)
+    maker = inspect.unwrap(entry)
     score = spec.metrics[0]
     facts = {
         "version": spec.name,
@@ -122,7 +129,8 @@ def env_page(spec: EnvSpec, word: str) -> str:
         "needs": f"--set {spec.needs}" if spec.needs else "",
         "budgets": f"{_budgets(spec)} {spec.budget_unit}",
         "pip extra": spec.extra or "",
-        "source": spec.origin if word.endswith(".py") else inspect.getsourcefile(entry) or "",
+        **getattr(entry, "facts", {}),
+        "source": spec.origin if word.endswith(".py") else inspect.getsourcefile(maker) or "",
     }
     parts = [_title(spec.id, spec.summary), doc, _facts(facts)]
     if spec.anchors:
@@ -144,6 +152,51 @@ def env_page(spec: EnvSpec, word: str) -> str:
     elif algos:
         parts.append(f"Run on it:\n  pgbench run --algo {algos[0]} --env {word} --set {need}")
     return "\n\n".join(parts)
+
+
+def loop_page(spec: LoopSpec) -> str:
+    """What a loop counts, hands over and reads, and which algorithms it drives.
+
+    Raises: PgbenchError if a package is missing.
+    """
+    cls, batch = resolve(spec), load(spec.batch, spec.extra)
+    algos = [f"{a.name} ({a.family})" for a in ALGOS.all() if a.loop == spec.name]
+    facts = {
+        "a budget counts": spec.unit,
+        "update gets": f"{batch.__name__}, as described below",
+        "compiles": f"from a budget of {cls.compile_from:,}" if cls.compile_from < 2**62 else "not",
+        "algorithms": ", ".join(algos) or "none here",
+        "pip extra": spec.extra or "",
+        "source": inspect.getsourcefile(cls) or spec.origin,
+    }
+    parts = [_title(spec.name, spec.summary), _doc(cls), _facts(facts)]
+    if rows := [(name, hint_words(hint)) for name, hint in cls.needs.items()]:
+        parts.append(f"Settings that it reads:\n\n{table(('setting', 'must be'), rows, width())}")
+    parts.append(_doc(batch, f"{batch.__name__}: "))
+    if fields := _fields(batch):
+        parts.append(table(("field", "what"), fields, width()))
+    return "\n\n".join(part for part in parts if part)
+
+
+def _doc(cls: Any, head: str = "") -> str:
+    return fitted(head + inspect.cleandoc(cls.__doc__ or ""), width())
+
+
+def _fields(batch: type) -> list[tuple[str, str]]:
+    """Fields of a dataclass with the comments that stand beside them in its source."""
+    if not dataclasses.is_dataclass(batch):
+        return []
+    rows: list[tuple[str, str]]
+    names, rows = {f.name for f in dataclasses.fields(batch)}, []
+    try:
+        source = inspect.getsource(batch)
+    except OSError:  # typed into a notebook, or a terminal
+        source = ""
+    for line in source.splitlines():
+        name, _, rest = line.strip().partition(": ")
+        if name in names:
+            rows.append((name, rest.partition("  # ")[2]))
+    return rows
 
 
 def _budgets(spec: EnvSpec) -> str:

@@ -1,35 +1,52 @@
 """The catalogue: what exists, where it lives, what it needs; imports neither torch nor gymnasium.
 
-Environments and algorithms are registered by one line each, with lazy entry points
-(`"package.module:Name"`), in `envs/__init__.py`, `baselines/__init__.py`, in a third party's module
-named by the entry-point group `pgbench.plugins`, or in a file given on the command line.
+Environments, algorithms and loops are registered by one line each, with lazy entry points
+(`"package.module:Name"`), in the `__init__` of `envs`, `baselines` and `pgbench/loops`, in a third
+party's module named by the entry-point group `pgbench.plugins`, or in a file given on the command
+line, which may bring one of each.
 """
 
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
-import importlib.util
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from pgbench.catalogue import plugins
 from pgbench.errors import PgbenchError, install
 from pgbench.support.names import named, unknown
 
-PLUGIN_GROUP = "pgbench.plugins"
 ORDER = ("smoke", "small", "paper")
 
 
 @dataclass(frozen=True)
 class Metric:
-    """What an evaluation reports; the first metric of an environment is its score."""
+    """What an evaluation reports; the first metric of an environment is its score.
+
+    `lower` and `upper`: values that no policy's mean can pass, such as 0 and 1 of a share. Boards
+    keep intervals between them; None where nothing is known.
+    """
 
     name: str
     direction: str = "max"  # or "min"
     unit: str = ""
+    lower: float | None = None
+    upper: float | None = None
+
+    @property
+    def told(self) -> dict[str, str]:
+        """What records carry of it."""
+        return {"name": self.name, "direction": self.direction, "unit": self.unit}
+
+    def bounds(self, values: Iterable[float]) -> tuple[float | None, float | None]:
+        """`lower` and `upper`; None for one that a value passes: under its settings it is none."""
+        low, high = self.lower, self.upper
+        for value in values:
+            low = None if low is None or value < low else low
+            high = None if high is None or value > high else high
+        return low, high
 
 
 @dataclass(frozen=True)
@@ -61,7 +78,8 @@ class EnvSpec:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     extra: str | None = None
     # How a policy is judged where whole episodes of equal weight are not the measure: an entry
-    # point that is called as `evaluate` of pgbench/runs/evaluation.py calls it.
+    # point `(policy, spec, seeds, env_kwargs) -> (scores, lengths)`, one of each an episode;
+    # details may follow: numbers, rows and tables by name (pgbench/records/details.py).
     evaluator: str | Callable[..., Any] = ""
     instance_of: str = ""  # the environment that this one is with other `kwargs`
     needs: str = ""  # keywords without which it cannot be made, such as `source=FILE`
@@ -76,6 +94,11 @@ class EnvSpec:
     def name(self) -> str:
         """The id with its version, as records carry it: `hopper-v0`."""
         return f"{self.id}-v{self.version}"
+
+    @property
+    def folder(self) -> str:
+        """The id as a name of files: `gym+CartPole` of `gym:CartPole`; Windows takes no colon."""
+        return named("environment", self.id.replace(":", "+").replace("/", "+"))
 
 
 @dataclass(frozen=True)
@@ -99,14 +122,38 @@ class AlgoSpec:
     origin: str = ""
 
 
-Spec = TypeVar("Spec", EnvSpec, AlgoSpec)
+@dataclass(frozen=True)
+class LoopSpec:
+    """One data flow between an environment and an algorithm.
+
+    The entry point is a class as pgbench/loops/base.py describes it; `unit` is what a budget
+    counts; `batch` is the type that `Algorithm.update` gets.
+    """
+
+    name: str
+    entry_point: str | Callable[..., Any]
+    summary: str
+    unit: str
+    batch: str | type
+    # What the contract suite runs, in seconds, yet with three phases or more: settings (those that
+    # a config lacks are left out) and a budget.
+    tiny: Mapping[str, Any]
+    tiny_budget: int
+    extra: str | None = None
+    origin: str = ""
+
+
+Spec = TypeVar("Spec", EnvSpec, AlgoSpec, LoopSpec)
 
 
 class Catalogue(Generic[Spec]):
-    """Specs by key, filled on first use; a key registered twice is refused."""
+    """Specs by key, filled on first use; a key registered twice is refused.
 
-    def __init__(self, what: str, builtin: str) -> None:
-        self.what, self.builtin = what, builtin
+    `call` is the function that adds to it.
+    """
+
+    def __init__(self, what: str, builtin: str, call: str) -> None:
+        self.what, self.builtin, self.call = what, builtin, call
         self.specs: dict[Any, Spec] = {}
 
     def add(self, key: Any, spec: Spec) -> None:
@@ -127,13 +174,23 @@ class Catalogue(Generic[Spec]):
     def all(self) -> list[Spec]:
         """Every spec, sorted by key, built-in and plug-ins."""
         importlib.import_module(self.builtin)
-        load_plugins()
+        plugins.load_installed()
         return [self.specs[key] for key in sorted(self.specs)]
 
+    def of_file(self, file: str) -> list[Spec]:
+        """What the file (its whole path) has registered."""
+        return [s for s in self.specs.values() if s.origin.rpartition(":")[0] == file]
 
-ENVS: Catalogue[EnvSpec] = Catalogue("environment", "pgbench.envs")
-ALGOS: Catalogue[AlgoSpec] = Catalogue("algorithm", "pgbench.baselines")
-_loaded_plugins: set[str] = set()
+
+ENVS: Catalogue[EnvSpec] = Catalogue("environment", "pgbench.envs", "register_env")
+ALGOS: Catalogue[AlgoSpec] = Catalogue("algorithm", "pgbench.baselines", "register_algo")
+LOOPS: Catalogue[LoopSpec] = Catalogue("loop", "pgbench.loops", "register_loop")
+CATALOGUES: tuple[Catalogue[Any], ...] = (ENVS, ALGOS, LOOPS)
+# Names with such a prefix are found elsewhere: functions that make an `EnvSpec` of a whole name.
+SCHEMES = {
+    "gym": "pgbench.catalogue.foreign:foreign_env",
+    "mo": "pgbench.catalogue.foreign:foreign_env",
+}
 
 
 def _caller() -> str:
@@ -182,21 +239,24 @@ def register_algo(
     return spec
 
 
-def load_plugins() -> None:
-    """Import the modules that installed packages name in the entry-point group, once each."""
-    for point in importlib.metadata.entry_points(group=PLUGIN_GROUP):
-        if point.value in _loaded_plugins:
-            continue
-        _loaded_plugins.add(point.value)
-        try:
-            point.load()
-        except PgbenchError:
-            raise
-        except Exception as error:
-            raise PgbenchError(
-                f"plug-in '{point.name}' ({point.value}) does not import: "
-                f"{type(error).__name__}: {error}; fix it or uninstall its package"
-            ) from error
+def register_loop(
+    name: str,
+    entry_point: str | Callable[..., Any],
+    *,
+    summary: str,
+    unit: str,
+    batch: str | type,
+    tiny: Mapping[str, Any],
+    tiny_budget: int,
+    **more: Any,
+) -> LoopSpec:
+    """Add a loop to the catalogue; see `LoopSpec` for the fields."""
+    spec = LoopSpec(
+        name=name, entry_point=entry_point, summary=summary, unit=unit, batch=batch,
+        tiny=dict(tiny), tiny_budget=tiny_budget, origin=_caller(), **more,
+    )  # fmt: skip
+    LOOPS.add(name, spec)
+    return spec
 
 
 def load_file(path: str, catalogue: Catalogue[Spec]) -> Spec:
@@ -204,62 +264,59 @@ def load_file(path: str, catalogue: Catalogue[Spec]) -> Spec:
 
     Raises: PgbenchError if the file is missing, does not import, or registers none or several.
     """
-    file = Path(path).resolve()
-    if not file.is_file():
-        raise PgbenchError(f"there is no plug-in file {path}")
-    where = str(file)
-
-    def mine() -> list[Spec]:
-        return [s for s in catalogue.specs.values() if s.origin.rpartition(":")[0] == where]
-
-    if not mine():
-        importlib.import_module(ENVS.builtin)
-        importlib.import_module(ALGOS.builtin)
-        name = f"pgbench_plugin_{file.stem}"
-        module_spec = importlib.util.spec_from_file_location(name, file)
-        assert module_spec is not None and module_spec.loader is not None
-        module = importlib.util.module_from_spec(module_spec)
-        sys.modules[name] = module
-        try:
-            module_spec.loader.exec_module(module)
-        except PgbenchError:
-            raise
-        except BaseException as error:
-            if isinstance(error, KeyboardInterrupt):
-                raise
-            line = getattr(error, "lineno", None) or _line_in(error, where)
-            raise PgbenchError(
-                f"plug-in {path} does not import: {type(error).__name__}: {error}"
-                + (f" (line {line})" if line else "")
-            ) from error
-    found = mine()
+    found = catalogue.of_file(import_file(path))
     if len(found) != 1:
-        call = "register_algo" if catalogue is ALGOS else "register_env"
+        names = f" ({', '.join(sorted(_name(s) for s in found))})" if found else ""
         raise PgbenchError(
-            f"plug-in {path} registers {len(found)} {catalogue.what}s; it must call "
-            f"pgbench.{call}(...) exactly once"
+            f"plug-in {path} registers {len(found)} {catalogue.what}s{names}; it must call "
+            f"pgbench.{catalogue.call}(...) exactly once"
         )
     return found[0]
 
 
-def _line_in(error: BaseException, where: str) -> int | None:
-    line, trace = None, error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_code.co_filename == where:
-            line = trace.tb_lineno
-        trace = trace.tb_next
-    return line
+def _name(spec: EnvSpec | AlgoSpec | LoopSpec) -> str:
+    return spec.id if isinstance(spec, EnvSpec) else spec.name
+
+
+def import_file(path: str) -> str:
+    """Import a plug-in file, once; returns its whole path, by which `Catalogue.of_file` finds it.
+
+    Raises: PgbenchError if the file is missing or does not import; then nothing of it is left.
+    """
+    return plugins.import_file(path, CATALOGUES)
 
 
 def find_env(name: str) -> EnvSpec:
-    """The environment of that id (`-v<version>` may follow), or the one a `.py` file defines."""
+    """The environment of that id (`-v<version>` may follow), or the one a `.py` file defines.
+
+    `gym:ID` is any that Gymnasium has registered, `mo:ID` MO-Gymnasium.
+    """
     if name.endswith(".py"):
         return load_file(name, ENVS)
+    if has_scheme(name):
+        found: EnvSpec = load(SCHEMES[name.partition(":")[0]])(name)
+        return found
     specs = ENVS.all()
     for spec in specs:
         if name in (spec.id, spec.name):
             return spec
     raise unknown("environment", name, [s.id for s in specs], "see `pgbench list envs`")
+
+
+def has_scheme(name: str) -> bool:
+    """Whether a name is one of another catalogue, such as `gym:CartPole-v1`."""
+    return ":" in name and name.partition(":")[0] in SCHEMES
+
+
+def scores() -> dict[str, Metric]:
+    """What each environment is scored by, under its name with the version (`hopper-v0`)."""
+    return {spec.name: spec.metrics[0] for spec in ENVS.all()}
+
+
+def score_of(environment: Mapping[str, Any], known: Mapping[str, Metric]) -> Metric | None:
+    """The metric of a record's environment among `known`; None for a stranger, or another score."""
+    metric = known.get(environment["id"])
+    return metric if metric is not None and metric.told == environment["metric"] else None
 
 
 def find_algo(name: str, family: str | None = None) -> AlgoSpec:
@@ -284,9 +341,27 @@ def find_algo(name: str, family: str | None = None) -> AlgoSpec:
     raise unknown("algorithm", name, sorted({s.name for s in specs}), "see `pgbench list algos`")
 
 
+def find_loop(name: str, whose: str = "") -> LoopSpec:
+    """The loop of that name; `whose` is the algorithm that asks for it.
+
+    Raises: PgbenchError with the nearest names if there is none.
+    """
+    specs = LOOPS.all()
+    if name in LOOPS.specs:
+        return LOOPS.specs[name]
+    asks = f"{whose} asks for a loop that is not there: " if whose else ""
+    line = unknown("loop", str(name), [s.name for s in specs], "see `pgbench list loops`")
+    raise PgbenchError(f"{asks}{line}")
+
+
 def missing_capabilities(algo: AlgoSpec, env: EnvSpec) -> list[str]:
-    """What `algo` requires and `env` lacks, in words; empty when the two fit."""
-    lacks = (need for need in algo.requires if env.capabilities.isdisjoint(need.split("|")))
+    """What `algo` requires and `env` lacks, in words; empty when the two fit.
+
+    Every algorithm requires rewards that are numbers, but those that ask for vectors.
+    """
+    lacks = {need for need in algo.requires if env.capabilities.isdisjoint(need.split("|"))}
+    if "VectorReward" in env.capabilities - algo.requires:
+        lacks.add("rewards that are numbers")
     return in_words(lacks)
 
 
@@ -295,7 +370,7 @@ def in_words(capabilities: Iterable[str]) -> list[str]:
     return sorted(name.replace("|", " or ") for name in capabilities)
 
 
-def resolve(spec: EnvSpec | AlgoSpec) -> Any:
+def resolve(spec: EnvSpec | AlgoSpec | LoopSpec) -> Any:
     """Import what a spec's entry point names.
 
     Raises: PgbenchError naming the pip extra if a package is missing.

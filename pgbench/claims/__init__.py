@@ -121,40 +121,43 @@ def read_claims(path: Path, root: Path, suites: dict[str, Suite] | None = None) 
     `diagnostic` (kind better alone): a figure of `result.diagnostics`, lower is better, in place of
     the score.
 
-    Raises: PgbenchError naming file and field for anything missing, unknown or ill-typed.
+    Raises: PgbenchError naming file and fields for all that is missing, unknown or ill-typed.
     """
     file = read_table(path, "claims", _FILE)
     algorithm = _text(file, "algorithm")
     if algorithm != path.stem:
-        raise file.wrong("algorithm", f"is '{algorithm}', but the file is called {path.name}")
+        file.fault("algorithm", f"is '{algorithm}', but the file is called {path.name}")
     known = {} if suites is None else suites
     claims = tuple(_claim(inner, algorithm, root, known) for inner in file.inners("claim", _CLAIM))
     ids = [claim.id for claim in claims]
-    if doubled := [name for name in ids if ids.count(name) > 1]:
-        raise file.wrong("claim", f"has two claims of id '{doubled[0]}'")
-    return Claims(
+    if doubled := [name for name in ids if name and ids.count(name) > 1]:
+        file.fault("claim", f"has two claims of id '{doubled[0]}'")
+    read = Claims(
         algorithm=algorithm,
         paper=_text(file, "paper"),
         title=_text(file, "title"),
         registered=_text(file, "registered"),
         claims=claims,
     )
+    file.done()
+    return read
 
 
 def _text(table: Table, key: str, default: str | None = None) -> str:
     text = " ".join(table.get(key, str, default).split())
     if not text and default is None:
-        raise table.wrong(key, "is empty")
+        table.fault(key, "is empty")
     return text
 
 
 def _claim(table: Table, algorithm: str, root: Path, suites: dict[str, Suite]) -> Claim:
     name = _text(table, "id")
     if not name.startswith(f"{algorithm}-"):
-        raise table.wrong("id", f"must begin with '{algorithm}-', not be '{name}'")
-    checks = tuple(_check(inner, root, suites) for inner in table.inners("check", _CHECK))
-    if all(check.role == "informs" for check in checks):
-        raise table.wrong("check", "has no check that decides: give one another role")
+        table.fault("id", f"must begin with '{algorithm}-', not be '{name}'")
+    tables = table.inners("check", _CHECK)
+    checks = tuple(check for inner in tables if (check := _check(inner, root, suites)))
+    if len(checks) == len(tables) and all(check.role == "informs" for check in checks):
+        table.fault("check", "has no check that decides: give one another role")
     return Claim(
         id=name,
         statement=_text(table, "statement"),
@@ -165,41 +168,56 @@ def _claim(table: Table, algorithm: str, root: Path, suites: dict[str, Suite]) -
     )
 
 
-def _check(table: Table, root: Path, suites: dict[str, Suite]) -> Check:
-    name = _text(table, "suite")
-    if name not in suites:
-        try:
-            suites[name] = find_suite(name, root)
-        except PgbenchError as error:
-            raise table.wrong("suite", f"cannot be read: {error}") from error
-    if suites[name].name != name:
-        raise table.wrong("suite", f"takes a suite's name ('{suites[name].name}'), not its file")
-    tracks = {track.name: track for track in suites[name].tracks}
-    track = tracks[_one_of(table, "track", tracks)]
-    if track.seeds < 2:
-        raise table.wrong("track", f"'{track.name}' has one seed: no test can be made of it")
+def _check(table: Table, root: Path, suites: dict[str, Suite]) -> Check | None:
+    """The check; None where what it is of is not known, which is a fault of the table."""
     kind = _one_of(table, "kind", KINDS)
+    role = _one_of(table, "role", ROLES, "decides")
     diagnostic = _text(table, "diagnostic", "")
-    if diagnostic and kind != "better":
-        raise table.wrong("diagnostic", "goes with kind 'better' alone: it has no scale")
+    if diagnostic and kind != "better" and not table.faulty("kind"):
+        table.fault("diagnostic", "goes with kind 'better' alone: it has no scale")
+    margin = None if table.faulty("kind") else _margin(table, kind)
+    note = _text(table, "note", "")
+    track = _track(table, root, suites)
+    if track is None:
+        return None
     a, b = _sides(table, kind, [entry.label for entry in track.entries])
     environments = _environments(table, track)
     at_least = table.get("at_least", int, len(environments))
-    if not 1 <= at_least <= len(environments):
-        raise table.wrong("at_least", f"takes 1 to {len(environments)}, not {at_least}")
+    if not 1 <= at_least <= len(environments) and not table.faulty("environments"):
+        table.fault("at_least", f"takes 1 to {len(environments)}, not {at_least}")
     return Check(
-        suite=name,
+        suite=_text(table, "suite"),
         track=track,
         kind=kind,
         a=a,
         b=b,
         environments=environments,
         at_least=at_least,
-        margin=_margin(table, kind),
-        role=_one_of(table, "role", ROLES, "decides"),
-        note=_text(table, "note", ""),
+        margin=margin,
+        role=role,
+        note=note,
         diagnostic=diagnostic,
     )
+
+
+def _track(table: Table, root: Path, suites: dict[str, Suite]) -> Track | None:
+    """The suite's track that a check is of; None, and a fault, if there is none."""
+    name = _text(table, "suite")
+    if name not in suites and not table.faulty("suite"):
+        try:
+            suites[name] = find_suite(name, root)
+        except PgbenchError as error:
+            table.fault("suite", f"cannot be read: {error}")
+    if table.faulty("suite"):
+        table.get("track", str)
+        return None
+    if suites[name].name != name:
+        table.fault("suite", f"takes a suite's name ('{suites[name].name}'), not its file")
+    tracks = {track.name: track for track in suites[name].tracks}
+    track = tracks.get(_one_of(table, "track", tracks))
+    if track and track.seeds < 2:
+        table.fault("track", f"'{track.name}' has one seed: no test can be made of it")
+    return track
 
 
 def _sides(table: Table, kind: str, labels: list[str]) -> tuple[str, str | None]:
@@ -207,13 +225,13 @@ def _sides(table: Table, kind: str, labels: list[str]) -> tuple[str, str | None]
     a = _one_of(table, "a", labels)
     if kind == "within":
         if "b" in table.value:
-            raise table.wrong(
+            table.fault(
                 "b", "has no meaning for kind 'within' (a against the reference); remove it"
             )
         return a, None
     b = _one_of(table, "b", labels)
     if a == b:
-        raise table.wrong("b", f"is the row that a is, '{a}'; name two")
+        table.fault("b", f"is the row that a is, '{a}'; name two")
     return a, b
 
 
@@ -221,7 +239,7 @@ def _one_of(table: Table, key: str, known: Iterable[str], default: str | None = 
     word: str = table.get(key, str, default)
     if word not in known:
         near = unknown(table.path(key), word, known, f"it takes {', '.join(known)}")
-        raise PgbenchError(f"{table.file}: {near}")
+        table.fault(key, text=str(near))
     return word
 
 
@@ -233,26 +251,27 @@ def _environments(table: Table, track: Track) -> tuple[str, ...]:
                 table.path("environments"), str(name), track.environments,
                 f"{track.name} has {', '.join(track.environments)}",
             )  # fmt: skip
-            raise PgbenchError(f"{table.file}: {near}")
-    if not names or len(set(names)) < len(names):
-        raise table.wrong("environments", "must name each environment once, and one at least")
+            table.fault("environments", text=str(near))
+    if not names or len(set(map(str, names))) < len(names):
+        table.fault("environments", "must name each environment once, and one at least")
     return tuple(names)
 
 
 def _margin(table: Table, kind: str) -> Margin | None:
     if kind == "better":
         if "margin" in table.value:
-            raise table.wrong("margin", "has no meaning for kind 'better'; remove it")
+            table.fault("margin", "has no meaning for kind 'better'; remove it")
         return None
     inner = table.inner("margin", set(MARGINS))
     if len(inner.value) != 1:
-        raise table.wrong("margin", f"takes one of {' = ..., '.join(MARGINS)} = ...")
+        table.fault("margin", f"takes one of {' = ..., '.join(MARGINS)} = ...")
+        return None
     (unit,) = inner.value
     if kind == "within" and unit != "scale":
-        raise inner.wrong(
+        inner.fault(
             unit, "has no meaning for kind 'within' (the reference has no seeds); give scale = ..."
         )
     amount = float(inner.get(unit, (int, float)))
     if not 0 < amount < float("inf"):
-        raise inner.wrong(unit, f"must be more than 0, not {amount:g}")
+        inner.fault(unit, f"must be more than 0, not {amount:g}")
     return Margin(unit, amount)

@@ -6,15 +6,16 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pgbench.boards.markdown import escape, table
+from pgbench.boards.markdown import escape, table, two_digits
 from pgbench.claims import KINDS, MARGINS, ROLES
 from pgbench.claims.results import NO_RUNS
+from pgbench.claims.weigh import OPEN
 from pgbench.support.text import table as aligned
 
 Result = Mapping[str, Any]
 SHORT = 12  # hexadecimal digits of a digest in print
 OVERVIEW = ("claim", "statement", "verdict")
-HEAD = ("environment", "a", "b", "difference", "standardised", "P(a beats b)")
+HEAD = ("environment", "a", "b", "difference", "power", "standardised", "P(a beats b)")
 LISTED = 6  # more environments are counted, not listed
 INTRO = """\
 Headline claims of papers, each held against the runs of this project's suites. What is compared, \
@@ -31,6 +32,10 @@ that its kind names, in every environment (or in as many as it asks for: partial
 p at most 0.025), and **contradicted** where it lies wholly outside in one (or in so many that \
 too few are left), after Holm's correction over the checks that can refute the claim. Either is \
 wrong in at most 2.5% of all cases, as far as means over so few seeds are near normal.
+- **Power** says what a check could have found, from the spread of its runs alone. "80% from 0.012 \
+on": a true difference of 0.012 is found with a chance of 80%, a larger one with more; "93% if \
+equal": the chance that the check is supported if a and b are equal. Where the power is low, \
+"inconclusive" says little; where it is high, that the difference is likely smaller.
 - "p for" is the chance of numbers that speak for the check this much or more if it is false, "p \
 against" of numbers that speak against it if it is true, corrected."""
 REMARK = "Remark, written when the results had been read"
@@ -53,7 +58,7 @@ def to_markdown(results: Result) -> str:
         (
             claim["id"],
             claim["statement"],
-            f"**{claim['verdict']}**{', see its remark' if claim['remark'] else ''}",
+            f"**{claim['verdict']}**{_doubt(claim)}{', see its remark' if claim['remark'] else ''}",
         )
         for paper in results["papers"]
         for claim in paper["claims"]
@@ -69,6 +74,34 @@ def to_markdown(results: Result) -> str:
     parts += ["## How to read a check", "\n".join([*kinds, *margins, *roles])]
     parts += ["## How a verdict is reached", f"{VERDICTS}\n{EFFECTS}"]
     return "\n\n".join(parts) + "\n"
+
+
+def _doubt(claim: Result) -> str:
+    """The power of the checks that leave a claim open, for the place beside its verdict."""
+    if claim["verdict"] != OPEN:
+        return ""
+    found = [
+        f"check {number}: {power_of(check)}"
+        for number, check in enumerate(claim["checks"], 1)
+        if check["state"] == OPEN and check["role"] != "informs"
+    ]
+    return f" (power of {'; '.join(found)})" if found else ""
+
+
+def power_of(check: Result) -> str:
+    """The power of a check in words."""
+    found = check["power"]
+    if found is None:
+        return "none is told, as the runs have no spread"
+    if found["equal"] is not None:
+        return f"{_percent(found['equal'])} if equal"
+    low, high = found["least"]
+    to = "" if low == high else f" to {two_digits(high)}"
+    return f"80% from {two_digits(low)}{to} on"
+
+
+def _percent(share: float) -> str:
+    return "over 99%" if share > 0.99 else "under 1%" if share < 0.01 else f"{share:.0%}"
 
 
 def _claim(claim: Result) -> list[str]:
@@ -97,7 +130,7 @@ def to_text(results: Result, columns: int) -> str:
     blocks = []
     for paper in results["papers"]:
         for claim in paper["claims"]:
-            blocks.append(f"{claim['id']}: {claim['verdict']}")
+            blocks.append(f"{claim['id']}: {claim['verdict']}{_doubt(claim)}")
             blocks.append(_indented(claim["statement"], columns, "  "))
             if claim["remark"]:
                 blocks.append("\n" + _indented(f"{REMARK}: {claim['remark']}", columns, "  "))
@@ -108,8 +141,10 @@ def to_text(results: Result, columns: int) -> str:
                 blocks.append(_indented(f"{protocol(check)}.{note}", columns, "     "))
                 blocks += [f"     {line}" for line in remedy(check, "")]
                 if check["results"]:
-                    rows = [(row[0], *row[3:]) for row in _rows(check)]
-                    text = aligned((HEAD[0], *HEAD[3:]), rows)
+                    whole = [(HEAD[0], *HEAD[3:]), *((r[0], *r[3:]) for r in _rows(check))]
+                    said = [c for c in zip(*whole, strict=True) if set(c[1:]) - {"-", ""}]
+                    head, *rows = zip(*said, strict=True)
+                    text = aligned(head, rows, columns - 5, every=True)
                     blocks.append(textwrap.indent(text, "     "))
             blocks.append("")
     return "\n".join(blocks)
@@ -169,6 +204,7 @@ def protocol(check: Result) -> str:
         parts.append(f"results {check['results'][:SHORT]}")
     if check["p_for"] is not None:
         parts.append(f"p for {_p(check['p_for'])}, p against {_p(check['p_against'])}")
+        parts.append(f"power {power_of(check)}")
     return "; ".join(parts)
 
 
@@ -203,6 +239,7 @@ def _rows(check: Result) -> list[list[str]]:
                 task["id"],
                 *(_triple(value, digits, unit) for value in means),
                 _triple(task["difference"], digits, unit) + margin,
+                _powers(task["power"]),
                 _triple(task["standardised"], 2),
                 _triple(task["probability"], 2),
             ]
@@ -210,9 +247,26 @@ def _rows(check: Result) -> list[list[str]]:
     if check["overall"]:
         whole = check["overall"]
         rows.append(
-            ["all", "", "", _triple(whole["difference"], 3), "", _triple(whole["probability"], 2)]
+            [
+                "all",
+                "",
+                "",
+                _triple(whole["difference"], 3),
+                "",
+                "",
+                _triple(whole["probability"], 2),
+            ]
         )
     return rows
+
+
+def _powers(power: Mapping[str, float | None] | None) -> str:
+    if power is None:
+        return "-"
+    equal, least = power["equal"], power["least"]
+    said = [] if equal is None else [f"{_percent(equal)} if equal"]
+    said += [] if least is None else [f"80% from {two_digits(least)} on"]
+    return ", ".join(said)
 
 
 def _triple(values: Sequence[float | None] | None, digits: int, unit: str = "") -> str:

@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pgbench.claims.weigh import (
+    ALPHA,
     CONTRADICTED,
     SUPPORTED,
     combined,
     corrected,
     difference,
+    in_all,
     p_values,
+    power,
     standardised,
     state,
 )
@@ -25,9 +28,10 @@ from pgbench.errors import PgbenchError
 
 if TYPE_CHECKING:
     from pgbench.claims import Check, Claim, Claims
+    from pgbench.claims.weigh import Power
     from pgbench.records.suite import Suite, SuiteEnv
 
-FORMAT = 1
+FORMAT = 2
 NO_RUNS = "no runs yet"
 Result = dict[str, Any]
 
@@ -175,6 +179,8 @@ def weigh(check: Check, evidence: Evidence) -> Result:
     if complete:
         p_for, p_against = combined([task.p_values() for task in tasks], check.at_least)
     model = evidence.model
+    spare = len(tasks) - check.at_least + 1  # as `combined` corrects for any of them
+    powers = [task.power(ALPHA / spare) if complete else None for task in tasks]
     return {
         "suite": check.suite,
         "track": check.track.name,
@@ -194,11 +200,37 @@ def weigh(check: Check, evidence: Evidence) -> Result:
         "runs": runs,
         "results": model["digest"]["results"] if model and runs["started"] else None,
         "command": f"pgbench bench {check.suite} --track {check.track.name}",
-        "environments": [task.result(complete) for task in tasks],
+        "power": _power(check, [one for one in powers if one is not None]),
+        "environments": [
+            {
+                **task.result(complete),
+                "power": one and {"least": _plain(one.least), "equal": _plain(one.equal)},
+            }
+            for task, one in zip(tasks, powers, strict=True)
+        ],
         # A diagnostic has no floor and no reference to be normalised by.
         "overall": _overall(tasks) if complete and not check.diagnostic else None,
         "cells": cells,
     }
+
+
+def _power(check: Check, powers: Sequence[Power]) -> Result | None:
+    """Of the check: its power if both are equal, or the least differences, by environment.
+
+    None where no environment has a spread; one without is no doubt, hence no matter of power.
+    """
+    if not powers:
+        return None
+    if check.kind != "better":
+        certain = len(check.environments) - len(powers)
+        equal = in_all([p.equal or 0.0 for p in powers], max(check.at_least - certain, 0))
+        return {"equal": _plain(equal), "least": None}
+    least = [p.least for p in powers if p.least is not None]
+    return {"equal": None, "least": [_plain(min(least)), _plain(max(least))]}
+
+
+def _plain(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.6g}")
 
 
 def _labels(check: Check) -> tuple[str, ...]:
@@ -275,6 +307,9 @@ class _Task:
             return 1.0, 1.0  # two rows of failures are no tie, one is no score
         return p_values(self.check.kind, *self.oriented, self.check.margin, self.scale)
 
+    def power(self, tail: float) -> Power | None:
+        return power(self.check.kind, *self.oriented, self.check.margin, self.scale, tail)
+
     def result(self, complete: bool) -> Result:
         from pgbench.statistics.intervals import improvement_interval
 
@@ -305,15 +340,17 @@ class _Task:
         row, values = self.rows[side], list(self.scores[side].values())
         mean = row["mean"] if row else None
         if self.check.diagnostic and values:
-            from pgbench.statistics.intervals import t_interval
+            from pgbench.statistics.intervals import mean_interval
 
-            mean = _finite([sum(values) / len(values), *t_interval(values)])
+            limits = mean_interval(values) or (math.nan, math.nan)
+            mean = _finite([sum(values) / len(values), *limits])
         return {"mean": mean, **self.runs[side]}
 
 
 def _overall(tasks: Sequence[_Task]) -> Result:
     """Effect sizes over all environments, of normalised scores; the board's own figures."""
-    from pgbench.statistics.intervals import improvement_interval, mean, paired_difference
+    from pgbench.statistics import ranking
+    from pgbench.statistics.intervals import improvement_interval
 
     scores = [
         {
@@ -323,12 +360,9 @@ def _overall(tasks: Sequence[_Task]) -> Result:
         for side in (0, 1)
     ]
     x, y = ({name: [by[s] for s in sorted(by)] for name, by in row.items()} for row in scores)
-    a, b = (
-        {str(s): mean([by[s] for by in row.values()]) for s in next(iter(row.values()))}
-        for row in scores
-    )
+    a, b = (ranking.estimate(list(row.values())) for row in (x, y))
     return {
-        "difference": _finite(paired_difference(a, b)),
+        "difference": None if a is None or b is None else _finite(ranking.difference(a, b)[:3]),
         "probability": None
         if tasks[0].check.b is None
         else _finite(improvement_interval(x, y, seed=tasks[0].seed)),

@@ -23,7 +23,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pgbench.claims import Margin
-from pgbench.statistics.intervals import holm, mean
+from pgbench.statistics.intervals import holm, mean, variance
+from pgbench.statistics.power import POWER, upper_tail
 
 LEVEL = 0.95
 ALPHA = (1 - LEVEL) / 2  # one-sided: the tail of a 95% interval
@@ -70,19 +71,12 @@ def gap(x: Values, y: Values) -> Gap:
     size = 2 / (1 / n + 1 / m)
     if min(n, m) < 2:
         return Gap(value, math.nan, math.nan, math.nan, size)
-    a, b = _variance(x) / n, _variance(y) / m
+    a, b = variance(x) / n, variance(y) / m
     if a + b == 0:
         return Gap(value, 0.0, math.nan, 0.0, size)
     # As shares of a + b: the squares of tiny variances would vanish.
     freedom = 1 / ((a / (a + b)) ** 2 / (n - 1) + (b / (a + b)) ** 2 / (m - 1))
     return Gap(value, math.sqrt(a + b), freedom, math.sqrt((a * n + b * m) / 2), size)
-
-
-def _variance(values: Values) -> float:
-    if min(values) == max(values):
-        return 0.0  # their mean may be rounded
-    centre = mean(values)
-    return math.fsum((value - centre) ** 2 for value in values) / (len(values) - 1)
 
 
 def difference(x: Values, y: Values) -> Interval:
@@ -144,6 +138,60 @@ def p_values(
         found.below(margin, 1, scale) + found.below(margin, -1, scale),
     )
     return inside, min(1.0, outside)
+
+
+@dataclass(frozen=True)
+class Power:
+    """What the runs of one environment could show, from their spread alone.
+
+    `least`: the true difference from which on the check is supported with a power of 80%; None for
+    on-par, which more of a difference cannot support. `equal`: the power if a and b are equal (a
+    and the reference); None for better, which equal rows must not support.
+    """
+
+    least: float | None
+    equal: float | None
+
+
+def power(
+    kind: str, x: Values, y: Values, margin: Margin | None, scale: float, tail: float = ALPHA
+) -> Power | None:
+    """The power of one environment's comparison at this tail; None where no spread is told."""
+    from scipy.special import stdtrit
+
+    found = gap(x, y)
+    if not found.error > 0:
+        return None
+    # Supported where the difference, in standard errors, is more than `critical`.
+    critical = float(stdtrit(found.freedom, 1 - tail))
+    edge = 0.0
+    if margin is not None and margin.unit == "scale":
+        edge = -margin.amount * scale / found.error
+    elif margin is not None:
+        nearest = -margin.amount * math.sqrt(found.size / 2)
+        critical = _quantile(found.freedom, nearest, 1 - tail)
+    least = (edge + _noncentrality(found.freedom, critical, 1 - POWER)) * found.error
+    equal = upper_tail(found.freedom, -edge, critical)
+    if kind == "better":
+        return Power(least, None)
+    if kind == "on-par":  # both sides have to be shown
+        return Power(None, max(0.0, 2 * equal - 1))
+    return Power(least, equal)
+
+
+def _quantile(freedom: float, noncentrality: float, p: float) -> float:
+    from scipy.special import nctdtrit
+
+    return float(nctdtrit(freedom, noncentrality, p))
+
+
+def in_all(powers: Values, k: int) -> float:
+    """The chance that at least `k` independent events of these chances come true."""
+    chances = [1.0]
+    for p in powers:
+        kept = [*(c * (1 - p) for c in chances), 0.0]
+        chances = [a + b for a, b in zip(kept, [0.0, *(c * p for c in chances)], strict=True)]
+    return math.fsum(chances[k:])
 
 
 def at_least(ps: Values, k: int) -> float:

@@ -48,7 +48,18 @@ def _main(
     """Compare policy-optimisation algorithms, honestly and fast."""
 
 
-from pgbench.cli import audit, bench, board, catalogue, claims, run, tools, tune  # noqa: E402
+from pgbench.cli import (  # noqa: E402
+    audit,
+    bench,
+    board,
+    catalogue,
+    claims,
+    data,
+    power,
+    run,
+    tools,
+    tune,
+)
 
-for module in (run, bench, board, audit, claims, tune, catalogue, tools):
+for module in (run, bench, board, power, audit, claims, tune, catalogue, data, tools):
     module.add_to(app)

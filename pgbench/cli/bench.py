@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from pgbench.cli.run import Log
+
 EXAMPLES = """\b
 Examples:
   pgbench bench control-mini-v1                     run what is missing, then rebuild the board
@@ -49,6 +51,7 @@ def bench(
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Run nothing, list what is missing.")]
     = False,
+    log: Log = "tensorboard",
     runs: Annotated[Path, typer.Option("--runs", help="Folder of the run folders.")] = Path("runs"),
     root: Annotated[Path, typer.Option(help="Folder of the boards.")] = Path("leaderboards"),
 ) -> None:  # fmt: skip
@@ -60,9 +63,11 @@ def bench(
     from pgbench.bench.view import Lines, Table
     from pgbench.boards import store
     from pgbench.records.suite import find_suite, selection
+    from pgbench.runs.trackers import parse_log
     from pgbench.settings.config import parse_settings
     from pgbench.support.signals import on_stop
 
+    parse_log(log)
     found = find_suite(suite, root)
     select = selection(found, track, algo, env, seeds)
     options = parse_settings(option or [], "--option")
@@ -71,7 +76,7 @@ def bench(
     def say(text: str) -> None:
         console.print(text, highlight=False, markup=False)
 
-    work = Bench(found, None, runs, root / "records" / found.name, select, say=say)
+    work = Bench(found, None, runs, root / "records" / found.name, select, say=say, log=log)
     tasks = work.plan()
     missing = [task for task in tasks if not task.ended]
     if dry_run:

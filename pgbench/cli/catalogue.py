@@ -11,17 +11,22 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pgbench.catalogue.registry import AlgoSpec, EnvSpec
+    from pgbench.catalogue.registry import AlgoSpec, EnvSpec, LoopSpec
     from pgbench.records.suite import Suite
 
-KINDS = ("algos", "envs", "suites")
-MODELS = ("nano", "smollm2-135m")  # what pgbench.lm.sources knows by name
+KINDS = ("algos", "envs", "loops", "suites")
+FOREIGN = (
+    "and gym:ID, any that is registered with Gymnasium (gym:CartPole-v1, gym:PACKAGE:ID), and "
+    "mo:ID, one of MO-Gymnasium's (docs/environments.md)"
+)
 EXAMPLES = """\b
 Examples:
   pgbench list algos
   pgbench list envs --all
+  pgbench list loops
   pgbench explain ppo
   pgbench explain hopper
+  pgbench explain gym:CartPole-v1
   pgbench compat ./my_algo.py
 """
 
@@ -34,17 +39,17 @@ def add_to(app: typer.Typer) -> None:
 
 
 def list_(
-    kind: Annotated[str, typer.Argument(help="algos, envs or suites.")],
+    kind: Annotated[str, typer.Argument(help="algos, envs, loops or suites.")],
     every: Annotated[
         bool, typer.Option("--all", help="A row for each instance of an environment, too.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON; always all.")] = False,
     root: Annotated[Path, typer.Option(help="Folder of the boards.")] = Path("leaderboards"),
 ) -> None:
-    """The catalogue: algorithms, environments, suites."""
-    from pgbench.catalogue.registry import ALGOS, ENVS
+    """The catalogue: algorithms, environments, loops, suites."""
+    from pgbench.catalogue.registry import ALGOS, ENVS, LOOPS
     from pgbench.support.names import unknown
-    from pgbench.support.text import table, width
+    from pgbench.support.text import fitted, table, width
 
     head: tuple[str, ...]
     rows: list[tuple[str, ...]]
@@ -70,6 +75,11 @@ def list_(
             for s in envs
             if s.id not in hidden
         ]  # fmt: skip
+    elif kind == "loops":
+        loops = LOOPS.all()
+        data = [_loop_json(spec) for spec in loops]
+        head = ("loop", "a budget counts", "summary")
+        rows = [(s.name, s.unit, s.summary) for s in loops]
     elif kind == "suites":
         from pgbench.records.suite import read_suite
 
@@ -86,6 +96,8 @@ def list_(
         typer.echo(json.dumps(data, indent=1))
     elif rows:
         typer.echo(table(head, rows, width()))
+        if kind == "envs":
+            typer.echo(f"\n{fitted(FOREIGN, width())}", err=True)
     else:
         where = f" in {root / 'suites'}" if kind == "suites" else ""
         typer.echo(f"there are no {kind}{where} yet")
@@ -155,6 +167,21 @@ def _env_json(spec: EnvSpec) -> dict[str, Any]:
     }
 
 
+def _loop_json(spec: LoopSpec) -> dict[str, Any]:
+    from pgbench.catalogue.registry import ALGOS
+
+    batch = spec.batch if isinstance(spec.batch, str) else spec.batch.__name__
+    return {
+        "loop": spec.name,
+        "unit": spec.unit,
+        "batch": batch.rpartition(":")[2],
+        "algorithms": [f"{a.family}/{a.name}" for a in ALGOS.all() if a.loop == spec.name],
+        "summary": spec.summary,
+        "extra": spec.extra,
+        "origin": spec.origin,
+    }
+
+
 def _suite_json(suite: Suite) -> dict[str, Any]:
     return {
         "suite": suite.name,
@@ -175,12 +202,13 @@ def _suite_json(suite: Suite) -> dict[str, Any]:
 
 
 def explain(
-    name: Annotated[str, typer.Argument(help="An algorithm or environment, or a .py file.")],
+    name: Annotated[str, typer.Argument(help="An algorithm, environment, loop, or .py file.")],
 ) -> None:
-    """One algorithm or environment: equations, settings, budgets."""
-    from pgbench.catalogue.pages import algo_page, env_page
+    """One algorithm, environment or loop: equations, settings, budgets."""
+    from pgbench.catalogue.pages import algo_page, env_page, loop_page
+    from pgbench.cli.lookup import named
 
-    algos, envs = _named(name)
+    algos, envs, loops = named(name)
     parts = []
     if len(algos) > 1:
         *most, last = [spec.family for spec in algos]
@@ -189,6 +217,7 @@ def explain(
     parts += [algo_page(spec, name) for spec in algos]
     for env in envs:
         parts += [env_page(env, name), *_more(env)]
+    parts += [loop_page(loop) for loop in loops]
     typer.echo("\n\n".join(parts))
 
 
@@ -241,11 +270,14 @@ def _family_doc(spec: EnvSpec) -> str:
 
 
 def _optimum(spec: EnvSpec) -> str:
-    """The best cost, or what bounds it; computed here, which may take seconds."""
+    """The best score, or what bounds it; computed here, which may take seconds."""
     from pgbench.catalogue.capabilities import make
 
     found = make(spec).optimum
-    what = "The least cost" if found.kind == "optimum" else "A lower bound on the cost"
+    most = spec.metrics[0].direction == "max"
+    what = "The highest return" if most else "The least cost"
+    if found.kind != "optimum":
+        what = "An upper bound on the return" if most else "A lower bound on the cost"
     where = ", with the default settings," if _instances(spec) else ""
     return f"{what} of any policy{where} is {found.value:.6g} (by {found.origin})."
 
@@ -255,9 +287,13 @@ def compat(
 ) -> None:
     """Which environments fit an algorithm, or the reverse, and why not."""
     from pgbench.catalogue.registry import ALGOS, ENVS, in_words
+    from pgbench.cli.lookup import named
+    from pgbench.errors import PgbenchError
     from pgbench.support.text import table, width
 
-    algos, envs = _named(name)
+    algos, envs, loops = named(name)
+    if loops and not algos and not envs:
+        raise PgbenchError(f"{name} is a loop; `pgbench explain {name}` lists what uses it")
     parts = []
     for algo in algos:
         rows = _fits(algo, ENVS.all())
@@ -304,37 +340,3 @@ def _misfit(algo: AlgoSpec, env: EnvSpec) -> str:
     if missing := missing_capabilities(algo, env):
         reasons.append(f"lacks {', '.join(missing)}")
     return "; ".join(reasons)
-
-
-def _named(name: str) -> tuple[list[AlgoSpec], list[EnvSpec]]:
-    """Every algorithm and environment of that name, or what a plug-in file registers.
-
-    Raises: PgbenchError with the nearest names if there is none.
-    """
-    from pgbench.catalogue.registry import ALGOS, ENVS, find_algo, find_env
-    from pgbench.errors import PgbenchError
-    from pgbench.support.names import unknown
-
-    if name.endswith(".py"):
-        try:
-            return [find_algo(name)], []
-        except PgbenchError:
-            where = str(Path(name).resolve())
-            if any(s.origin.rpartition(":")[0] == where for s in ENVS.specs.values()):
-                return [], [find_env(name)]
-            raise
-    algos, envs = ALGOS.all(), ENVS.all()
-    found = [s for s in algos if s.name == name], [s for s in envs if name in (s.id, s.name)]
-    if not any(found):
-        known = sorted({s.name for s in algos} | {s.id for s in envs})
-        if Path("leaderboards/suites", f"{name}.toml").is_file():
-            raise PgbenchError(
-                f"{name} is a suite: `pgbench bench {name} --dry-run` lists its runs, `pgbench "
-                f"board {name}` its results, leaderboards/suites/{name}.toml says what it is"
-            )
-        if name.partition(":")[0] in MODELS:
-            raise PgbenchError(
-                f"{name} is a language model: take it with --model {name}; docs/models.md has more"
-            )
-        raise unknown("name", name, known, "see `pgbench list algos` and `pgbench list envs`")
-    return found

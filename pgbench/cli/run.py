@@ -12,8 +12,11 @@ RUN_EXAMPLES = """\b
 Examples:
   pgbench run --algo mdpo --env hopper
   pgbench run --algo mdpo --env hopper --seeds 3 --budget 500k
+  pgbench run --algo ppo --env pendulum --seeds 10 --stack
   pgbench run --algo ppo --env walker2d --set lr=1e-4 --set clip=0.1
+  pgbench run --algo ppo --env gym:CartPole-v1     (docs/environments.md)
   pgbench run --algo sac --env pendulum --config sac.toml --device cuda
+  pgbench run --algo ppo --env hopper --log tensorboard,wandb
   pgbench run --algo ./mine.py --env hopper        (pgbench new algo mine)
 
 The same command again continues an interrupted run to the same numbers.
@@ -41,9 +44,13 @@ Algo = Annotated[
     str, typer.Option("--algo", "-a", help="A name from `pgbench list algos`, or a .py file.")
 ]
 Env = Annotated[
-    str, typer.Option("--env", "-e", help="A name from `pgbench list envs`, or a .py file.")
+    str,
+    typer.Option("--env", "-e", help="A name from `pgbench list envs`, gym:ID, or a .py file."),
 ]
 Runs = Annotated[Path, typer.Option("--runs", help="Folder of the run folders.")]
+Log = Annotated[
+    str, typer.Option("--log", help="Metrics also to tensorboard, wandb, mlflow, trackio; or none.")
+]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -63,6 +70,9 @@ def run(
     seeds: Annotated[
         int | None, typer.Option(help="Run seeds 0 to N-1, one after the other.", min=1)
     ] = None,
+    stack: Annotated[
+        bool, typer.Option("--stack", help="The --seeds together, as one computation.")
+    ] = False,
     model: Annotated[
         str | None, typer.Option(help="Language model: short for --set model=...")
     ] = None,
@@ -89,6 +99,7 @@ def run(
             help="Seconds between checkpoints (default: 10 or more, 2% of the time).", min=0
         ),
     ] = None,
+    log: Log = "tensorboard",
     runs: Runs = Path("runs"),
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Start over; an old run is kept as <name>.oldN.")
@@ -101,10 +112,15 @@ def run(
     from pgbench.runs.plan import make_plan, shortfall
     from pgbench.runs.progress import Progress
     from pgbench.runs.runner import Interrupted, Run
+    from pgbench.runs.stack import StackedRuns
+    from pgbench.runs.trackers import parse_log
     from pgbench.settings.config import parse_settings, read_toml, read_tuning
 
+    trackers = parse_log(log)
     if seeds is not None and seed:
         raise PgbenchError("give --seed for one run or --seeds for several, not both")
+    if stack and seeds is None:
+        raise PgbenchError("--stack runs several seeds together: say how many with --seeds")
     settings: dict[str, Any] = read_toml(config) if config else {}
     # Tuned settings that somebody changed are not what was tuned.
     tuning = read_tuning(config) if config and not set_ else None
@@ -115,27 +131,33 @@ def run(
         make_plan(
             algo, env, seed=s, budget=budget, settings=settings, device=device, compile=compile,
             threads=threads, episodes=episodes, tuning=tuning,
+            stack=seeds or 0 if stack else 0,
         )
         for s in ([seed] if seeds is None else range(seeds))
     ]  # fmt: skip
     if (words := shortfall(plans[0])) and not quiet:
         typer.echo(f"note: {words}", err=True)
-    done = []
-    for plan in plans:
-        work = Run(plan, runs, Progress(quiet or as_json), save_every)
+    works: list[Run | StackedRuns] = (
+        [StackedRuns(plans, runs, Progress(quiet or as_json), save_every, trackers)] if stack
+        else [Run(plan, runs, Progress(quiet or as_json), save_every, trackers) for plan in plans]
+    )  # fmt: skip
+    done: list[tuple[Path, dict[str, Any]]] = []
+    for work in works:
+        members = work.runs if isinstance(work, StackedRuns) else [work]
         try:
-            record = work.go(fresh)
+            found = work.go(fresh)
+            records = found if isinstance(found, list) else [found]
         except Interrupted:
             typer.echo(f"stopped; saved in {work.folder}; the same command continues it", err=True)
             raise typer.Exit(130) from None
         except PgbenchError:
             raise
         except Exception as error:
-            if not (work.folder / "run.json").exists():
+            if not all((one.folder / "run.json").exists() for one in members):
                 raise
             typer.echo(f"pgbench: the run failed: {type(error).__name__}: {error}", err=True)
-            record = json.loads((work.folder / "run.json").read_text())
-        done.append((work.folder, record))
+            records = [json.loads((one.folder / "run.json").read_text()) for one in members]
+        done += zip([one.folder for one in members], records, strict=True)
     if as_json:
         typer.echo(json.dumps([r for _, r in done] if seeds is not None else done[0][1], indent=1))
     else:
@@ -213,6 +235,12 @@ def evaluate(
         float | None, typer.Option(help="Of a language model (default: training's).", min=0)
     ] = None,
     seed: Annotated[int, typer.Option(help="Another value gives other evaluation episodes.")] = 0,
+    policy: Annotated[
+        str | None, typer.Option("--policy", help="Of a set of policies, the one of this name.")
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Or the one whose weights are nearest: 0.3,0.7")
+    ] = None,
     video: Annotated[
         Path | None, typer.Option(help="Also write the first episode as .mp4 or .gif.")
     ] = None,
@@ -226,44 +254,58 @@ def evaluate(
 ) -> None:
     """Evaluate a trained policy again; film it; save it."""
     from pgbench.errors import PgbenchError
+    from pgbench.records.details import show as show_details
     from pgbench.runs.evaluation import evaluate as run_episodes
     from pgbench.runs.report import is_run, newest
     from pgbench.runs.result import load
     from pgbench.runs.video import film, writers
-    from pgbench.statistics.intervals import t_interval
+    from pgbench.statistics.intervals import mean_interval
 
     if folder is None or (folder.is_dir() and not is_run(folder)):
         folder = newest(folder or runs, algo, env)
         typer.echo(f"the newest finished run: {folder}", err=True)
     elif algo or env:
         raise PgbenchError("give a run, or --algo and --env for the newest one, not both")
-    loaded = load(folder, anyway)
-    policy: Any = loaded.policy
+    loaded = load(folder, anyway, policy, _numbers(weights) if weights is not None else None)
+    if loaded.member:
+        typer.echo(f"policy {loaded.member}", err=True)
+    acting: Any = loaded.policy
     if video:
         writers(video)  # what is missing is said before the work, not after it
-    if hasattr(policy, "answer"):
+    if hasattr(acting, "answer"):
         from pgbench.lm.evaluation import report
 
         if video:
             raise PgbenchError("a language model cannot be filmed; leave out --video")
         count = episodes or len(loaded.record["result"]["final"])
-        text, data = report(policy, loaded.env, count, seed, samples, temperature)
+        text, data = report(acting, loaded.env, count, seed, samples, temperature)
         typer.echo(json.dumps(data) if as_json else text)
         if save:
-            policy.save(save)
+            acting.save(save)
             typer.echo(f"{save}: the model, for transformers and vLLM", err=as_json)
         return
     if save:
         raise PgbenchError(f"--save is for language models; {folder}/policy.pt holds this policy")
-    result = run_episodes(policy, loaded.env, episodes or 20, seed, loaded.env_kwargs)
-    low, high = t_interval(result.returns)
+    result = run_episodes(acting, loaded.env, episodes or 20, seed, loaded.env_kwargs)
+    limits = mean_interval(result.returns, *loaded.env.metrics[0].bounds(result.returns))
+    within = f", 95% interval [{limits[0]:,.1f}, {limits[1]:,.1f}]" if limits else ""
     if as_json:
-        typer.echo(json.dumps({"returns": result.returns, "lengths": result.lengths}))
+        data = {"returns": result.returns, "lengths": result.lengths}
+        typer.echo(json.dumps({**data, **({"details": result.details} if result.details else {})}))
     else:
         typer.echo(
-            f"{loaded.env.id} return {result.mean:,.1f}, 95% interval "
-            f"[{low:,.1f}, {high:,.1f}] over {len(result.returns)} episodes"
+            f"{loaded.env.id} return {result.mean:,.1f}{within} over {len(result.returns)} episodes"
         )
+        typer.echo("".join(f"  {line}\n" for line in show_details(result.details)), nl=False)
     if video:
-        frames = film(policy, loaded.env, video, seed, loaded.env_kwargs)
+        frames = film(acting, loaded.env, video, seed, loaded.env_kwargs)
         typer.echo(f"{video}: {frames} frames", err=as_json)
+
+
+def _numbers(text: str) -> list[float]:
+    from pgbench.errors import PgbenchError
+
+    try:
+        return [float(word) for word in text.split(",")]
+    except ValueError:
+        raise PgbenchError(f"--weights takes numbers such as 0.3,0.7, not '{text}'") from None

@@ -1,152 +1,31 @@
-"""`pgbench new`: a file that runs as it is, to be changed into one's own algorithm or suite."""
+"""`pgbench new`: files that run as they are, to be changed into one's own."""
 
 from __future__ import annotations
 
+import importlib.util
 import keyword
+import re
 from pathlib import Path
 
-from pgbench.catalogue.registry import ALGOS, find_env
+from pgbench.catalogue.registry import ALGOS, ENVS, LOOPS, find_env, has_scheme
 from pgbench.errors import PgbenchError
 from pgbench.support.files import write_bytes
+from pgbench.support.names import named, unknown
 
-ALGORITHM = '''\
-"""@NAME@: one line on what it is (authors, year, arXiv id).
-
-Equations, numbered as in the paper:
-  Eq. 1   g = mean[A_t grad log pi(a_t|s_t)], A_t by generalised advantage estimation
-  Eq. 2   L_V = mean[(V(s_t) - R_t)^2], R_t = A_t + V(s_t) before the step
-
-Departures from the paper:
-- none yet: say here what differs from it, and why.
-
-This file began as REINFORCE with a learned baseline. It runs as it is:
-  pgbench run --algo ./@FILE@ --env inverted-pendulum --budget smoke
-"""
-
-from __future__ import annotations
-
-from dataclasses import dataclass
-
-import pgbench
-import torch
-from pgbench.learning.algorithm import Algorithm, Setup
-from pgbench.learning.batches import Rollout
-from pgbench.settings.config import option
-from pgbench.learning.nets import GaussianMlp, Mlp
-from pgbench.learning.ops import gaussian
-from pgbench.learning.ops.returns import gae, standardize
-from pgbench.learning.optim import adam_, clip_norm, with_adam
-from torch import Tensor
+TEMPLATES = Path(__file__).parent / "templates"
+FAMILIES = {"algo": ("control", "inventory", "text"), "env": ("control", "text"), "loop": ()}
+OWN = {"algo": "algo", "env": "world", "loop": "loop"}  # own-algo: what a template calls itself
+WORDS = {"algo": "algorithm", "env": "environment", "loop": "loop"}
 
 
-# 1. Settings: `--set lr=1e-3` changes one, `pgbench explain ./@FILE@` lists them. Give the
-#    paper's value as default and its section as third argument. The on-policy loop reads horizon,
-#    num_envs, gamma, normalize_obs and normalize_reward; the rest is yours.
-@dataclass(frozen=True)
-class Config:
-    """Where the defaults come from."""
+def new_plugin(kind: str, name: str, family: str, folder: Path) -> Path:
+    """Write `<name>.py`, an algo, env or loop, into `folder`; the file gets underscores for dashes.
 
-    horizon: int = option(256, "transitions an iteration, over all environments")
-    num_envs: int = option(8, "environments stepped in parallel")
-    lr: float = option(3e-3, "Adam step size")
-    gamma: float = option(0.99, "discount")
-    lam: float = option(0.95, "GAE lambda")
-    vf_coef: float = option(0.5, "weight of Eq. 2")
-    max_grad_norm: float = option(0.5, "gradients are scaled to at most this norm")
-    hidden: tuple[int, ...] = option((64, 64), "tanh units a layer")
-    normalize_obs: bool = option(True, "running mean and std of observations, clipped to 10")
-    normalize_reward: bool = option(True, "rewards over the running std of the discounted return")
-
-
-# 2. The paper's mathematics as pure functions of tensors, each with its equation and its shapes:
-#    easy to test with numbers worked by hand.
-def policy_loss(logp: Tensor, adv: Tensor) -> Tensor:
-    """A scalar whose gradient is minus Eq. 1; both arguments (B,)."""
-    return -(adv * logp).mean()
-
-
-class @CLASS@(Algorithm):
-    """Act with a Gaussian policy; learn by one step a rollout on Eq. 1 and Eq. 2."""
-
-    Config = Config
-
-    # 3. Everything that learning changes is a named tensor in `self.state`: saving, resuming and
-    #    checksums then work by themselves. A network is a function of one flat vector.
-    def __init__(self, config: Config, setup: Setup) -> None:
-        super().__init__(config, setup)
-        d, a = setup.box_dims
-        init = torch.Generator().manual_seed(setup.seed)
-        self.pi = GaussianMlp(Mlp((d, *config.hidden, a)))
-        self.vf = Mlp((d, *config.hidden, 1))
-        theta = torch.cat([self.pi.init(init), self.vf.init(init)]).to(self.device)
-        self.state = with_adam("theta", theta)
-        self.step = self.compiled(self._step)
-
-    def nets(self, theta: Tensor, obs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Mean (..., a), log-std (a,), value (...) for observations (..., d)."""
-        pi, vf = theta.split([self.pi.count, self.vf.count])
-        return *self.pi(pi, obs), self.vf(vf, obs).squeeze(-1)
-
-    # 4. How it acts. Draw random numbers from `self.noise` or `self.rng` only.
-    def act(self, obs: Tensor, explore: bool = True) -> Tensor:
-        """Actions (n, a) for observations (n, d); `explore=False` gives the mode."""
-        mean, log_std = self.pi(self.state["theta"][: self.pi.count], obs)
-        return mean + log_std.exp() * self.noise(*mean.shape) if explore else mean
-
-    # 5. How it learns from one rollout. Return detached scalars, without `.item()`: they are
-    #    logged, and one that is not finite ends the run as diverged.
-    def update(self, batch: Rollout) -> dict[str, Tensor]:
-        """One step on the whole rollout."""
-        return self.step(
-            self.state, batch.obs, batch.action, batch.reward, batch.next_obs,
-            batch.terminated, batch.done,
-        )  # fmt: skip
-
-    def _step(
-        self, state: dict[str, Tensor], obs: Tensor, action: Tensor, reward: Tensor,
-        next_obs: Tensor, terminated: Tensor, done: Tensor,
-    ) -> dict[str, Tensor]:  # fmt: skip
-        c = self.config
-        value_old, next_value = (self.nets(state["theta"], x)[2] for x in (obs, next_obs))
-        # A time limit (done, not terminated) bootstraps from the next value; a termination not.
-        adv = gae(reward, value_old, next_value, terminated, done, c.gamma, c.lam)  # (T, n)
-        ret = adv + value_old
-
-        def loss(theta: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-            mean, log_std, value = self.nets(theta, obs)
-            logp = gaussian.log_prob(mean, log_std, action)
-            policy = policy_loss(logp, standardize(adv))  # Eq. 1
-            value_loss = (value - ret).square().mean()  # Eq. 2
-            parts = {
-                "policy_loss": policy.detach(),
-                "value_loss": value_loss.detach(),
-                "entropy": gaussian.entropy(log_std).detach(),
-            }
-            return policy + c.vf_coef * value_loss, parts
-
-        grad, parts = torch.func.grad(loss, has_aux=True)(state["theta"])
-        grad, parts["grad_norm"] = clip_norm(grad, c.max_grad_norm)
-        adam_(state, "theta", grad, c.lr)
-        return parts
-
-
-# 6. One registration a file. `requires` names what it needs of an environment.
-pgbench.register_algo(
-    "@NAME@",
-    @CLASS@,
-    family="control",
-    loop="onpolicy",
-    summary="what it is, in one line",
-    requires={"ContinuousActions"},
-)
-'''
-
-
-def new_algorithm(name: str, folder: Path) -> Path:
-    """Write `<name>.py` into `folder`; `name` may have dashes, the file gets underscores.
-
-    Raises: PgbenchError if the name is no identifier or taken, or the file exists.
+    Raises: PgbenchError if the name is no identifier or taken, there is no template for the family,
+    or the file exists.
     """
+    what, own, families = WORDS[kind], OWN[kind], FAMILIES[kind]
+    article = "an" if what[0] in "aeiou" else "a"
     stem = name.replace("-", "_")
     if (
         not (stem.isascii() and stem.isidentifier())
@@ -154,20 +33,41 @@ def new_algorithm(name: str, folder: Path) -> Path:
         or stem != stem.lower()
     ):
         raise PgbenchError(
-            f"'{name}' cannot name an algorithm; use small letters, digits and dashes, "
-            "beginning with a letter, for example my-algo"
+            f"'{name}' cannot name {article} {what}; use small letters, digits and dashes, "
+            f"beginning with a letter, for example my-{own}"
         )
-    if any(spec.name == name for spec in ALGOS.all()):
+    named(what, name)
+    if families and family not in families:
+        raise unknown(f"family of {what}s", family, families, f"take {' or '.join(families)}")
+    taken = {
+        "algo": {spec.name for spec in ALGOS.all()},
+        "env": {word for spec in ENVS.all() for word in (spec.id, spec.name)},
+        "loop": {spec.name for spec in LOOPS.all()},
+    }
+    if name in taken[kind]:
         raise PgbenchError(
-            f"'{name}' is the name of an algorithm already (`pgbench explain {name}`); take "
+            f"'{name}' is the name of {article} {what} already (`pgbench explain {name}`); take "
             f"another, for example my-{name}"
         )
     path = folder / f"{stem}.py"
     if path.exists():
         raise PgbenchError(f"{path} exists already and is left as it is; take another name")
-    class_name = "".join(part.capitalize() for part in stem.split("_")) or "Algo"
-    text = ALGORITHM.replace("@NAME@", name).replace("@CLASS@", class_name)
-    write_bytes(path, text.replace("@FILE@", path.name).encode())
+    hidden = importlib.util.find_spec(stem)
+    if hidden is not None and hidden.origin:
+        raise PgbenchError(
+            f"{path.name} would hide the Python module '{stem}' from whatever runs beside it; take "
+            f"another name, for example my-{name}"
+        )
+    template = TEMPLATES / f"{kind}_{family}.py" if families else TEMPLATES / f"{kind}.py"
+    text = template.read_text(encoding="utf-8")
+    class_name = "".join(part.capitalize() for part in stem.split("_"))
+    if not class_name.isidentifier() or re.search(rf"\b{class_name}\b", text):
+        class_name += own.capitalize()  # my `config` is not its Config
+    for old, new in (
+        (f"own-{own}", name), (f"own_{own}", stem), (f"Own{own.capitalize()}", class_name),
+    ):  # fmt: skip
+        text = text.replace(old, new)
+    write_bytes(path, text.encode())
     return path
 
 
@@ -181,25 +81,24 @@ title = "@TITLE@"
 about = "What is compared here, and why."
 rules = 1
 limit = 3600                              # seconds that a run may take; over it, it has failed
-protocol = { episodes = 20, curve_points = 10, curve_episodes = 4 }
+protocol = { episodes = @EPISODES@, curve_points = 10, curve_episodes = @CURVE@ }
 
 # One table an environment. The fingerprint of yours, with its keywords if it has some:
-#   pgbench new suite @STEM@-two --env hopper --env pendulum
+#   pgbench new suite @STEM@-two --env @FIRST@ ...
 @ENVS@
 [[track]]                                 # one table of the board; there may be several
 name = "short"
 title = "@BUDGET@ @UNIT@"
-budget = @BUDGET@                         # whole iterations of every entry (horizon, below)
+budget = @BUDGET@                         # @WHY@
 seeds = 3
 environments = [@IDS@]
 entry = [
     # A setting that differs needs a label; "./mine.py" is an algorithm, too.
-    { algo = "ppo", set = { horizon = 512 } },
-    { algo = "ppo", label = "ppo, slow", set = { horizon = 512, lr = 1e-4 } },
+@ENTRIES@
 ]
 """
 ENVIRONMENT = """\
-[environments.@ID@]
+[environments.@KEY@]
 version = "@VERSION@"
 golden = "@GOLDEN@"
 floor = @FLOOR@                           # 0 of the normalised score, and what a failed run scores
@@ -209,8 +108,31 @@ reference_origin = "@REFERENCE_ORIGIN@"
 """
 
 
-def new_suite(name: str, root: Path, envs: list[str]) -> Path:
-    """Write `<root>/suites/<name>.toml` with the fingerprints of the control environments `envs`.
+# What each family's suite begins with: environment, budget and why, entries.
+BEGIN = {
+    "control": (
+        "inverted-pendulum", 10_240, "whole iterations of every entry (horizon, below)",
+        ("""{ algo = "ppo", set = { horizon = 512 } },""",
+         """{ algo = "ppo", label = "ppo, slow", set = { horizon = 512, lr = 1e-4 } },"""),
+    ),
+    "inventory": (
+        "one-store-lost-sales-p9-l2", 2_000_000, "periods of all traces that are replayed",
+        ("""{ algo = "hdpo", set = { batch = 512 } },""",
+         """{ algo = "hdpo", label = "hdpo, slow", set = { batch = 512, lr = 1e-4 } },"""),
+    ),
+    "text": (
+        "math-nano", 20, "rounds of generation",
+        ("""{ algo = "grpo" },""", """{ algo = "rloo" },"""),
+    ),
+}  # fmt: skip
+FLOOR = {"control": 0.0, "inventory": 100.0, "text": 0.0}
+REFERENCE = {"control": 1000.0, "inventory": 0.0, "text": 1.0}  # where there is no anchor
+
+
+def new_suite(name: str, root: Path, envs: list[str], family: str | None = None) -> Path:
+    """Write `<root>/suites/<name>.toml` with the fingerprints of environments of one family.
+
+    Without `envs` it is the family's smallest, without a family that of the first one.
 
     Raises: PgbenchError if the name or an environment does not do, or the file exists.
     """
@@ -226,20 +148,25 @@ def new_suite(name: str, root: Path, envs: list[str]) -> Path:
     path = root / "suites" / f"{name}.toml"
     if path.exists():
         raise PgbenchError(f"{path} exists already and is left as it is; take another name")
-    budget, tables, specs = 10_240, [], [find_env(env) for env in envs]
+    family = family or (find_env(envs[0]).family if envs else "control")
+    if family not in BEGIN:
+        raise unknown("family of suites", family, BEGIN, f"take {', '.join(BEGIN)}")
+    first, budget, why, entries = BEGIN[family]
+    tables, specs = [], [find_env(env) for env in envs or [first]]
     for spec in specs:
-        if spec.family != "control":
+        if spec.family != family:
             raise PgbenchError(
-                f"{spec.id} is of family {spec.family}; this writes suites of control environments "
-                "(leaderboards/suites has the others to copy from)"
+                f"{spec.id} is of family {spec.family}, not {family}; a track compares algorithms "
+                "of one family: write another suite for it"
             )
         anchors = {key: spec.anchors.get(key) for key in ("random", "reference")}
         low, high = anchors["random"], anchors["reference"]
         values = {
-            "ID": spec.id, "VERSION": spec.name, "GOLDEN": golden(spec),
-            "FLOOR": f"{low.value if low else 0.0}",
+            "KEY": f'"{spec.id}"' if has_scheme(spec.id) else spec.id,
+            "VERSION": spec.name, "GOLDEN": golden(spec),
+            "FLOOR": f"{low.value if low else FLOOR[family]}",
             "FLOOR_ORIGIN": low.origin if low else "to be measured: a random policy's score",
-            "REFERENCE": f"{high.value if high else 1000.0}",
+            "REFERENCE": f"{high.value if high else REFERENCE[family]}",
             "REFERENCE_ORIGIN": high.origin if high else "to be found: the score to be reached",
         }  # fmt: skip
         tables.append(_filled(ENVIRONMENT, values))
@@ -247,6 +174,8 @@ def new_suite(name: str, root: Path, envs: list[str]) -> Path:
     text = _filled(SUITE, {
         "NAME": name, "STEM": stem, "TITLE": stem.replace("-", " ").capitalize(),
         "ENVS": "\n".join(tables), "BUDGET": f"{budget:_}", "UNIT": specs[0].budget_unit,
+        "FIRST": specs[0].id, "WHY": why, "ENTRIES": "\n".join(f"    {line}" for line in entries),
+        "EPISODES": str(specs[0].episodes), "CURVE": str(specs[0].curve_episodes),
         "IDS": ", ".join(f'"{spec.id}"' for spec in specs),
     })  # fmt: skip
     write_bytes(path, text.encode())

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pgbench.cli.run import Log
 from pgbench.errors import install
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ def tune(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     episodes: Annotated[int, typer.Option(help="Final evaluation episodes.", min=1)] = 20,
+    log: Log = "tensorboard",
     runs: Annotated[Path, typer.Option("--runs", help="Folder of the run folders.")] = Path("runs"),
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print study.json.")] = False,
@@ -79,12 +81,14 @@ def tune(
     from pgbench.bench.launchers import make_launcher
     from pgbench.errors import PgbenchError
     from pgbench.runs.plan import Protocol
+    from pgbench.runs.trackers import parse_log
     from pgbench.settings.config import parse_settings
     from pgbench.support.signals import on_stop
     from pgbench.tuning import make_tuning, summary, write
     from pgbench.tuning.journal import need_optuna
     from pgbench.tuning.search import Search
 
+    parse_log(log)
     if not show_space:
         need_optuna()
     keys = [word.strip() for word in (only or "").split(",") if word.strip()]
@@ -101,7 +105,7 @@ def tune(
         head = f"The space of {tuning.base.algo.name}, {tuning.space_hash[:12]}; for --space"
         typer.echo(show(tuning.space, tuning.base.config, head))
         return
-    search = Search(tuning, runs, lambda: make_launcher("local", jobs=jobs))
+    search = Search(tuning, runs, lambda: make_launcher("local", jobs=jobs), log=log)
     with _progress(search, quiet or as_json), on_stop(search.stop):
         done = search.go()
     if not done:

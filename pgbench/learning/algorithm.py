@@ -12,7 +12,10 @@ from gymnasium.spaces import Box, Discrete, Space
 from torch import Tensor
 
 from pgbench.errors import PgbenchError
+from pgbench.learning.ops.draws import Draw
+from pgbench.learning.ops.fit import shuffled
 from pgbench.learning.policy import Policy
+from pgbench.learning.stacking import outside
 from pgbench.settings.config import check
 
 CPU = torch.device("cpu")
@@ -34,6 +37,7 @@ class Setup:
     device: torch.device = CPU
     compile: bool = False
     env: Any = None  # the vector environment, for its capabilities alone: the loop steps it
+    stacked: bool = False  # whether it works for several seeds (pgbench/learning/stacking.py)
 
     @property
     def box_dims(self) -> tuple[int, int]:
@@ -87,6 +91,10 @@ class Algorithm:
     # Counters in `state` that stay on the host, because they decide what an update does. All else
     # that an update reads is on one device, which it never waits for.
     on_host: ClassVar[frozenset[str]] = frozenset()
+    # Whether `--stack` may run several seeds as one: `act` and `update` work on one seed's tensors
+    # under torch.vmap, so they draw by `drawn` alone (`noise`, `minibatches`), keep nothing that
+    # they change outside `state`, and decide nothing in Python by the value of a tensor.
+    stacks: ClassVar[bool] = False
 
     def __init__(self, config: Any, setup: Setup) -> None:
         check(config)
@@ -107,7 +115,7 @@ class Algorithm:
         A finite float tensor of exactly (n, a), or an integer tensor of exactly (n,) that counts
         the choices from 0 where the action space is Discrete. NaN or infinity ends the run as
         diverged; another shape or type, or a choice that is none, is refused
-        (pgbench/worlds/checks.py, docs/contract.md).
+        (pgbench/worlds/checks.py, docs/plugins.md).
         """
         raise NotImplementedError
 
@@ -127,13 +135,38 @@ class Algorithm:
         """What `act` needs of the state, for `load_state_dict`."""
         return self.state_dict()
 
+    def policies(self) -> dict[str, list[float]]:
+        """Of an algorithm that learns a set of policies, each one's name with the weights of the
+        objectives that it is for ([] for none); empty for one policy.
+
+        The record lists them, `policy.pt` holds all (`policy_state`), and `pgbench eval` takes one
+        by `--policy NAME` or, the nearest, by `--weights`. Where their number changes in training,
+        `load_state_dict` must take any number.
+        """
+        return {}
+
+    def become(self, name: str) -> None:
+        """From now on `act` is the policy `name` of `policies()`.
+
+        Before that it is whatever the algorithm is judged by.
+        """
+        raise NotImplementedError
+
     def provenance(self) -> dict[str, Any]:
         """What learning started from, besides the seed, for the record."""
         return {}
 
     def noise(self, *shape: int) -> Tensor:
         """Standard normal draws from the algorithm's own generator."""
-        return torch.randn(shape, generator=self.rng, device=self.device)
+        return self.drawn(lambda rng: torch.randn(shape, generator=rng, device=self.device))
+
+    def minibatches(self, total: int, size: int, epochs: int) -> Tensor:
+        """Indices of shuffled minibatches, (epochs * (total // size), size); see `shuffled`."""
+        return self.drawn(lambda rng: shuffled(total, size, epochs, rng))
+
+    def drawn(self, draw: Draw) -> Tensor:
+        """What `draw` makes with the algorithm's own generator (in a stack: with each seed's)."""
+        return draw(self.rng)
 
     def compiled(self, fn: Fn, grad: bool = False) -> Fn:
         """`fn` under no_grad (unless `grad`), compiled if the run asks for it.
@@ -141,13 +174,20 @@ class Algorithm:
         `fn` is a pure function of its tensor arguments (it may change them in place), of static
         shapes, without host synchronisation.
         """
+        if self.setup.stacked:
+            fn = cast(Fn, torch.vmap(fn))
         without_grad = fn if grad else torch.no_grad()(fn)
-        if not self.setup.compile:
-            return without_grad
+        if self.setup.compile:
+            without_grad = self.compile(without_grad)
+        return cast(Fn, outside(without_grad)) if self.setup.stacked else without_grad
+
+    @staticmethod
+    def compile(fn: Fn) -> Fn:
+        """`fn` of tensors of static shapes, as one compiled call."""
         # Every algorithm's wrapper has the same code: without isolation the ninth one in a process
         # would exceed the compiler's limit of variants for one function.
         compiler: Any = torch.compile  # its stub lacks the last argument
-        compiled = compiler(without_grad, fullgraph=True, dynamic=False, isolate_recompiles=True)
+        compiled = compiler(fn, fullgraph=True, dynamic=False, isolate_recompiles=True)
         return cast(Fn, compiled)
 
     def state_dict(self) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from gymnasium.spaces import Discrete
 from torch import Tensor
 
 from pgbench.learning.ops import categorical, gaussian
+from pgbench.learning.ops.draws import Drawn
 
 if TYPE_CHECKING:
     from pgbench.learning.algorithm import Setup
@@ -86,8 +87,8 @@ class Distribution(Protocol):
     Actions are float (..., a) or int64 (...); sums run over the dimensions of an action.
     """
 
-    def sample(self, rng: torch.Generator) -> Tensor:
-        """An action for each state, drawn from `rng`."""
+    def sample(self, drawn: Drawn) -> Tensor:
+        """An action for each state; an algorithm hands over its `drawn`."""
         ...
 
     def mode(self) -> Tensor:
@@ -120,9 +121,10 @@ class Gaussian(NamedTuple):
     mean: Tensor  # (..., a)
     log_std: Tensor  # (a,)
 
-    def sample(self, rng: torch.Generator) -> Tensor:
+    def sample(self, drawn: Drawn) -> Tensor:
         """See `Distribution`."""
-        noise = torch.randn(self.mean.shape, generator=rng, device=self.mean.device)
+        shape, device = self.mean.shape, self.mean.device
+        noise = drawn(lambda rng: torch.randn(shape, generator=rng, device=device))
         return self.mean + self.log_std.exp() * noise
 
     def mode(self) -> Tensor:
@@ -152,9 +154,9 @@ class Categorical(NamedTuple):
 
     logits: Tensor  # (..., n)
 
-    def sample(self, rng: torch.Generator) -> Tensor:
+    def sample(self, drawn: Drawn) -> Tensor:
         """See `Distribution`."""
-        return categorical.sample(self.logits, rng)
+        return categorical.sample(self.logits, drawn)
 
     def mode(self) -> Tensor:
         """See `Distribution`; the first one of equals."""

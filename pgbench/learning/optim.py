@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
 
+_functorch: Any = torch._C._functorch
+_level: Callable[[], int | None] = _functorch.maybe_current_level  # of torch.vmap; None outside
 SLICE = 2**18  # elements; the five vectors of a step together are 5 MB
 
 
@@ -18,6 +23,31 @@ def with_adam(name: str, theta: Tensor) -> dict[str, Tensor]:
     }
 
 
+def _as_copies() -> bool:
+    """Whether to write an in-place operation as a copy of its result, which gives the same bits.
+
+    `torch.vmap` does some in-place operations row by row, but their results at once; compiled code
+    is the same for both.
+    """
+    return torch.compiler.is_compiling() or _level() is not None
+
+
+def lerp_(x: Tensor, y: Tensor, weight: float) -> None:
+    """x <- x + weight (y - x), as `Tensor.lerp_`."""
+    if _as_copies():
+        x.copy_(torch.lerp(x, y, weight))
+    else:
+        x.lerp_(y, weight)
+
+
+def addcmul_(x: Tensor, y: Tensor, z: Tensor, value: float) -> None:
+    """x <- x + value y z, as `Tensor.addcmul_`."""
+    if _as_copies():
+        x.copy_(torch.addcmul(x, y, z, value=value))
+    else:
+        x.addcmul_(y, z, value=value)
+
+
 def adam_(
     state: dict[str, Tensor],
     name: str,
@@ -29,8 +59,9 @@ def adam_(
     """One Adam step (Kingma & Ba 2015, Algorithm 1) on `state[name]` (P,), in place."""
     m, v, t = state[f"{name}.m"], state[f"{name}.v"], state[f"{name}.t"]
     t.add_(1)
-    m.lerp_(grad, 1 - betas[0])
-    v.mul_(betas[1]).addcmul_(grad, grad, value=1 - betas[1])
+    lerp_(m, grad, 1 - betas[0])
+    v.mul_(betas[1])
+    addcmul_(v, grad, grad, 1 - betas[1])
     m_hat = m / (1 - betas[0] ** t)
     v_hat = v / (1 - betas[1] ** t)
     state[name].sub_(lr * m_hat / (v_hat.sqrt() + eps))

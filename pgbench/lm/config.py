@@ -58,3 +58,8 @@ class GroupConfig(Settings):
                 f"group must be at least {self.least_group}, not {self.group}: what is learnt from "
                 "are the differences between the responses to a prompt"
             )
+        if self.minibatches > self.prompts:
+            raise SettingError(
+                f"minibatches must be at most prompts ({self.prompts}), not {self.minibatches}: "
+                "groups are not split"
+            )

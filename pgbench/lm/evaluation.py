@@ -36,14 +36,23 @@ def held_out(env: Any, seeds: Sequence[int]) -> list[Task]:
 
 def evaluate(
     policy: Any, spec: Any, seeds: list[int], env_kwargs: dict[str, Any], samples: int = SAMPLES
-) -> tuple[list[float], list[int]]:
+) -> tuple[list[float], list[int], dict[str, Any]]:
     """Share of right responses to each of the held-out tasks, and their mean length in tokens.
 
-    `policy` is a `TextPolicy`, or any function from prompts to completions (lengths are then in
-    characters).
+    The details are pass@k, a point (k, its mean over the tasks) for each power of two. `policy` is
+    a `TextPolicy`, or any function from prompts to completions (lengths are then in characters).
     """
     right, lengths = counts(policy, spec, seeds, env_kwargs, samples)
-    return [count / samples for count in right], lengths
+    points = []
+    for k in powers(samples):
+        values = [pass_at_k(count, samples, k) for count in right]
+        points.append([k, sum(values) / len(values)])
+    return [count / samples for count in right], lengths, {"pass-at-k": points}
+
+
+def powers(samples: int) -> list[int]:
+    """1, 2, 4, ... up to `samples`: the k that pass@k is given for."""
+    return [2**i for i in range(samples.bit_length())]
 
 
 def counts(
@@ -91,7 +100,7 @@ def report(
     Tasks are the clusters: the responses to one task are not independent of each other, so an
     interval comes from the spread of the tasks' own estimates (Miller 2024, arXiv:2411.00640).
     """
-    from pgbench.statistics.intervals import t_interval
+    from pgbench.statistics.intervals import mean_interval
     from pgbench.support.text import table
 
     seeds = eval_seeds(spec.name, episodes, seed)
@@ -100,17 +109,13 @@ def report(
     flags = [verdict.correct for verdict in rollout.verdicts]
     right = [sum(flags[i * samples : (i + 1) * samples]) for i in range(len(tasks))]
     rows, data = [], {}
-    k = 1
-    while k <= samples:
+    for k in powers(samples):
         values = [pass_at_k(count, samples, k) for count in right]
-        low, high = t_interval(values) if len(values) > 1 else (math.nan, math.nan)
-        mean = sum(values) / len(values)
-        known = not math.isnan(low)  # one task has no interval
-        data[f"pass@{k}"] = {
-            "mean": mean, "low": low if known else None, "high": high if known else None,
-        }  # fmt: skip
-        rows.append((f"pass@{k}", f"{mean:.4f}", f"[{low:.4f}, {high:.4f}]" if known else "-"))
-        k *= 2
+        mean, interval = sum(values) / len(values), mean_interval(values, 0.0, 1.0)
+        low, high = interval or (None, None)
+        data[f"pass@{k}"] = {"mean": mean, "low": low, "high": high}
+        within = "-" if interval is None else f"[{low:.4f}, {high:.4f}]"
+        rows.append((f"pass@{k}", f"{mean:.4f}", within))
     text = table(("metric", "mean", "95% interval"), rows)
     how = "training's temperature" if temperature is None else f"temperature {temperature:g}"
     head = f"{spec.id}: {len(tasks)} held-out tasks, {samples} responses each, {how}"

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import math
 import random
-import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from typing import Any
 from pgbench.catalogue.fingerprint import golden_of
 from pgbench.errors import PgbenchError
 from pgbench.settings.config import build, digest, option, parse_settings
+from pgbench.support.ticker import counted
 
 from .cache import cache_folder, making
 
@@ -153,17 +153,11 @@ def _warm_up(recipe: Recipe, env: Any, tokenizer: Any, net: Any) -> None:
     """Supervised steps on the completions of fresh training tasks."""
     import torch
     import torch.nn.functional as F
-    from rich.console import Console
-    from rich.progress import track
 
     rng = random.Random(recipe.seed)
     optimiser = torch.optim.AdamW(net.parameters(), lr=recipe.lr, weight_decay=0.01, fused=True)
     steps, rise = recipe.warmup, max(1, recipe.warmup // 20)
-    console = Console(stderr=True)
-    for step in track(
-        range(steps), "making the nano model (once)", console=console, transient=True,
-        disable=not sys.stderr.isatty(),
-    ):  # fmt: skip
+    for step in counted("making the nano model (once)", steps):
         tasks = env.sample(recipe.batch, rng)
         prompts = tokenizer(["\n".join(m.content for m in t.messages) for t in tasks])["input_ids"]
         said = [slip(t.demonstration, rng) if rng.random() < recipe.noise else t.demonstration

@@ -21,7 +21,7 @@ from pgbench.lm.engines import EngineError
 from pgbench.lm.evaluation import held_out
 from pgbench.lm.learner import GroupAlgorithm
 from pgbench.lm.rollout import Rollout, batch_of, readable, respond, retried
-from pgbench.loops.base import Episodes, Phase
+from pgbench.loops.base import Episodes, Loop, Phase
 from pgbench.loops.history import History
 from pgbench.settings.ranges import Count, Natural, Positive
 from pgbench.worlds import checks
@@ -31,7 +31,7 @@ TOO_LONG = "too_long"  # name of the metric that counts prompts which the model 
 TRIES = 20  # draws in which a step's prompts must be found
 
 
-class Group:
+class Group(Loop):
     """Needs of the algorithm: `GroupAlgorithm`'s hooks; its config is best a `GroupConfig`."""
 
     needs: ClassVar[dict[str, Any]] = {

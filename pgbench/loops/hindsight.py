@@ -16,7 +16,7 @@ from torch import Tensor
 from pgbench.errors import PgbenchError
 from pgbench.learning.algorithm import Algorithm
 from pgbench.learning.policy import Policy
-from pgbench.loops.base import Episodes, Phase
+from pgbench.loops.base import Episodes, Loop, Phase
 from pgbench.settings.ranges import Count
 from pgbench.worlds import checks
 from pgbench.worlds.network import Traces
@@ -25,7 +25,7 @@ LOOK = "dev_cost"  # name of the metric that `validate` gives
 CHUNK = 10  # updates a phase: seconds at most between chances to save
 
 
-class Hindsight:
+class Hindsight(Loop):
     """Needs of the algorithm:
 
     `update(traces)` learns from a batch; `validate(traces, warm_up)` returns the mean cost on

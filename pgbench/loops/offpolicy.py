@@ -11,16 +11,16 @@ from torch import Tensor
 
 from pgbench.errors import PgbenchError
 from pgbench.learning.algorithm import Algorithm
-from pgbench.learning.batches import Replay
+from pgbench.learning.batches import Replay, Transitions
 from pgbench.learning.policy import Policy
-from pgbench.loops.base import Episodes, Phase
+from pgbench.loops.base import Episodes, Loop, Phase, lane_seeds
 from pgbench.settings.ranges import Count, Natural
 from pgbench.worlds import checks
 
 CHUNK = 200  # environment steps a phase: about two seconds between chances to save
 
 
-class OffPolicy:
+class OffPolicy(Loop):
     """`start` random steps, then an update a step, on `batch` of the last `buffer` transitions."""
 
     needs: ClassVar[dict[str, Any]] = {
@@ -43,8 +43,7 @@ class OffPolicy:
         self.episodes = Episodes(c.num_envs)
         self.rng = torch.Generator().manual_seed(seed)
         self.act_dim = a
-        seeds = [seed + 2 * i for i in range(c.num_envs)]  # steps of two keep the training bit
-        self.obs = checks.reset(env, seeds)
+        self.obs = checks.reset(env, lane_seeds(seed, c.num_envs))
 
     @staticmethod
     def steps_of(config: Any, budget: int) -> int:
@@ -71,28 +70,38 @@ class OffPolicy:
                 if self.steps <= c.start:
                     continue
                 for _ in range(c.num_envs):
-                    index = torch.randint(self.replay.size, (c.batch,), generator=self.rng)
-                    batch = self.replay.draw(index.to(self.algorithm.device))
-                    metrics = checks.learn(self.algorithm, batch)
+                    metrics = checks.learn(self.algorithm, self.draw())
             yield Phase("update" if metrics else "collect", metrics)
 
     @torch.no_grad()
     def interact(self, random: bool) -> None:
         """One step of every environment into the buffer; `random` acts uniformly over the box."""
-        n, seen = len(self.obs), self.policy.see(self.obs)
-        if random:
-            action = torch.rand(n, self.act_dim, generator=self.rng) * 2 - 1
-            action = action.to(self.algorithm.device)
-        else:
-            action = self.policy.act(seen)
+        seen = self.policy.see(self.obs)
+        action = self.random_action() if random else self.policy.act(seen)
         step = checks.step(self.env, self.policy.to_env(action))
+        self.keep(seen, action, step)
+        self.obs = step.obs
+
+    def random_action(self) -> Tensor:
+        """Actions (n, a), uniform over the box."""
+        shape = self.algorithm.config.num_envs, self.act_dim
+        action = torch.rand(*shape, generator=self.rng) * 2 - 1
+        return action.to(self.algorithm.device)
+
+    def draw(self) -> Transitions:
+        """A batch from the buffer, uniform with replacement."""
+        size = (self.algorithm.config.batch,)
+        index = torch.randint(self.replay.size, size, generator=self.rng)
+        return self.replay.draw(index.to(self.algorithm.device))
+
+    def keep(self, seen: Tensor, action: Tensor, step: checks.Step) -> None:
+        """One step of every environment into the buffer."""
         rest = np.concatenate(
             [step.reward[:, None], step.next_obs, step.terminated[:, None]], 1, dtype=np.float32
         )
         rows = torch.from_numpy(rest).to(self.algorithm.device)
         self.replay.add(torch.cat([seen, action, rows], 1))
         self.episodes.add(step.reward, step.done)
-        self.obs = step.obs
 
     def state_dict(self) -> dict[str, Any]:
         """Environment, generator, counters and the filled part of the buffer."""

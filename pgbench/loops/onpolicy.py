@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pgbench.errors import PgbenchError
@@ -21,12 +22,14 @@ from pgbench.learning.batches import Rollout
 from pgbench.learning.ops.normalize import CLIP, RunningMoments
 from pgbench.learning.ops.returns import discounted_sum
 from pgbench.learning.policy import Policy
-from pgbench.loops.base import Episodes, Phase
+from pgbench.loops.base import Episodes, Loop, Phase, lane_seeds
 from pgbench.settings.ranges import Count, Share
 from pgbench.worlds import checks
 
+Array = NDArray[Any]
 
-class OnPolicy:
+
+class OnPolicy(Loop):
     """Fixed policies collect whole iterations of `horizon` steps."""
 
     needs: ClassVar[dict[str, Any]] = {
@@ -53,8 +56,7 @@ class OnPolicy:
         self.episodes = Episodes(c.num_envs)
         self.pending: Rollout | None = None
         self.raw_obs: Tensor | None = None
-        seeds = [seed + 2 * i for i in range(c.num_envs)]  # steps of two keep the training bit
-        self.obs = checks.reset(env, seeds)
+        self.obs = checks.reset(env, lane_seeds(seed, c.num_envs))
 
     @staticmethod
     def steps_of(config: Any, budget: int) -> int:
@@ -77,6 +79,14 @@ class OnPolicy:
         steps: int = budget - budget % horizon
         return steps
 
+    @staticmethod
+    def advice(config: Any, budget: int) -> str:
+        """Why a run ends before its budget, and which horizon would spend it all."""
+        sizes = range(config.horizon, 1, -1)
+        fits = [n for n in sizes if not budget % n and not n % config.num_envs]
+        advice = f"--set horizon={fits[0]} spends it all" if fits else "lower --set horizon"
+        return f"in whole iterations of {config.horizon:,}; {advice}"
+
     def phases(self) -> Iterator[Phase]:
         """Alternate collection and update until the budget is spent."""
         while self.pending is not None or self.steps < self.budget:
@@ -84,10 +94,14 @@ class OnPolicy:
                 self.pending = self.collect()
                 yield Phase("collect")
             metrics = checks.learn(self.algorithm, self.pending)
-            if self.moments is not None and self.raw_obs is not None:
-                self.moments.update(self.raw_obs)
-            self.pending = self.raw_obs = None
+            self.learned()
             yield Phase("update", metrics)
+
+    def learned(self) -> None:
+        """The rollout has been learned from: the normaliser may see it now."""
+        if self.moments is not None and self.raw_obs is not None:
+            self.moments.update(self.raw_obs)
+        self.pending = self.raw_obs = None
 
     @torch.no_grad()
     def collect(self) -> Rollout:
@@ -109,6 +123,13 @@ class OnPolicy:
             raw_next[t] = step.next_obs
             self.episodes.add(reward[t], step.done)
             self.obs = step.obs
+        return self.rollout(raw, torch.stack(actions), reward, raw_next, terminated, truncated)
+
+    def rollout(
+        self, raw: Array, action: Tensor, reward: Array, raw_next: Array, terminated: Array,
+        truncated: Array,
+    ) -> Rollout:  # fmt: skip
+        """One horizon of steps, each (T, n, ...), as the algorithm gets it."""
         self.steps += self.horizon
         device = self.algorithm.device
         raw_t, next_t, reward_t, term_t, trunc_t = (
@@ -118,7 +139,7 @@ class OnPolicy:
         see = self.moments.normalize if self.moments else torch.clone
         return Rollout(
             obs=see(raw_t),
-            action=torch.stack(actions),
+            action=action,
             reward=self.scaled(reward_t, term_t | trunc_t),
             next_obs=see(next_t),
             terminated=term_t,

@@ -12,16 +12,17 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from pgbench.errors import PgbenchError
-from pgbench.records.record import read_runs, record_id
+from pgbench.records.record import parse, read_runs, record_id
 from pgbench.records.rules import ENDED, verify
+from pgbench.records.schema import Heads, Stamp
 from pgbench.settings.config import canonical, digest
-from pgbench.support.files import only_process, read_json, write_bytes, write_json
+from pgbench.support.files import only_process, read_bytes, write_bytes, write_json
+from pgbench.support.strict import plain, typed
 
 HEADS, STAMPS = "_heads.json", "_stamps.jsonl"
-STAMP_KINDS = ("verified", "reproduced", "disputed", "withdrawn")
 Check = Callable[[Mapping[str, Any], str], None]  # (record, where): raises what breaks a rule
 
 
@@ -53,9 +54,10 @@ def read_board(folder: Path, rule: Check | None = None) -> list[Entry]:
             f"there is no board {folder.name} ({folder} is no folder); "
             f"start it: pgbench board {folder.name} --add runs"
         )
-    paths = _ledgers(folder)
-    entries = [entry for path in paths for entry in read_ledger(path, rule)]
-    _tails(folder, paths)
+    files = {path.name: read_ledger(path, rule) for path in _ledgers(folder)}
+    ids = {name: [entry.id for entry in entries] for name, entries in files.items()}
+    _tails(folder, {**ids, STAMPS: [stamp["id"] for stamp in read_stamps(folder)]})
+    entries = [entry for found in files.values() for entry in found]
     gone = withdrawn(folder)
     refuse_doubles(entry for entry in entries if entry.id not in gone)
     return entries
@@ -78,7 +80,7 @@ def read_ledger(path: Path, rule: Check | None = None) -> list[Entry]:
     entries, prev = [], None
     for number, line in enumerate(_lines(path), 1):
         where = f"{path}:{number}"
-        record = _parse(line, where)
+        record = parse(line, where)
         verify(record, where)
         if record["algorithm"]["name"] != path.stem:
             raise PgbenchError(
@@ -102,41 +104,23 @@ def read_stamps(folder: Path) -> list[Mapping[str, Any]]:
     prev = None
     for number, line in enumerate(_lines(path) if path.exists() else [], 1):
         where = f"{path}:{number}"
-        stamp = _parse(line, where)
-        if not isinstance(stamp, dict) or {"id", "kind", "record", "by"} - set(stamp):
-            raise PgbenchError(f"{where}: not a whole stamp (id, kind, record, by, ...)")
-        if stamp["kind"] not in STAMP_KINDS:
-            raise PgbenchError(f"{where}: kind takes {', '.join(STAMP_KINDS)}")
+        stamp = typed(line, Stamp, where)
         if stamp["id"] != record_id(stamp):
-            raise PgbenchError(f"{where} was changed after it was written: its id does not match")
+            raise PgbenchError(f"{where}: was changed after it was written: its id does not match")
         _chained(stamp, prev, where)
         prev = stamp["id"]
         stamps.append(stamp)
     return stamps
 
 
-def _lines(path: Path) -> list[str]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise PgbenchError(f"cannot read {path}: {error}") from error
-    lines = text.split("\n")
+def _lines(path: Path) -> list[bytes]:
+    lines = read_bytes(path).split(b"\n")
     if lines.pop():
         raise PgbenchError(
             f"{path}:{len(lines) + 1}: the last line is torn (it has no end of line); "
             f"repair it: pgbench board {path.parent.name}"
         )
     return lines
-
-
-def _parse(line: str, where: str) -> Any:
-    def no_number(word: str) -> NoReturn:
-        raise PgbenchError(f"{where}: not valid JSON: {word} is no number")
-
-    try:
-        return json.loads(line, parse_constant=no_number)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise PgbenchError(f"{where}: not valid JSON: {error}") from error
 
 
 def _chained(record: Mapping[str, Any], prev: str | None, where: str) -> None:
@@ -147,20 +131,26 @@ def _chained(record: Mapping[str, Any], prev: str | None, where: str) -> None:
         )
 
 
-def _tails(folder: Path, paths: Iterable[Path]) -> None:
-    """Every file still holds the line that was its last when it was written last."""
+def _heads(path: Path) -> dict[str, tuple[int, str]]:
+    """Number of lines and last id of each file, when it was last written.
+
+    Raises: PgbenchError naming the file and the entry.
+    """
+    try:
+        heads: dict[str, tuple[int, str]] = typed(read_bytes(path), Heads, str(path))
+    except PgbenchError as error:
+        raise PgbenchError(f"{error}; restore it from version control") from None
+    return heads
+
+
+def _tails(folder: Path, ids: Mapping[str, Sequence[str]]) -> None:
+    """Every file (its `ids` by its name) still holds what was its last line once."""
     path = folder / HEADS
-    if not path.exists():
-        return
-    files = {p.name: p for p in [*paths, folder / STAMPS] if p.exists()}
-    heads = read_json(path)
-    if not isinstance(heads, dict):
-        raise PgbenchError(f"{path} is not a table of files; restore it from version control")
-    for name, (count, last) in sorted(heads.items()):
-        lines = _lines(files[name]) if name in files else []
-        if len(lines) < count or json.loads(lines[count - 1])["id"] != last:
+    for name, (count, last) in sorted(_heads(path).items()) if path.exists() else []:
+        found = ids.get(name, ())
+        if len(found) < count or found[count - 1] != last:
             raise PgbenchError(
-                f"{folder / name}:{len(lines)}: the file had {count} lines when it was last "
+                f"{folder / name}:{len(found)}: the file had {count} lines when it was last "
                 f"written ({HEADS}); what was removed from its end must come back: restore the "
                 "file from version control"
             )
@@ -196,9 +186,9 @@ def repair(folder: Path) -> list[str]:
         kept, _, torn = data.rpartition(b"\n")
         kept += b"\n" if kept else b""
         try:
-            value = json.loads(torn)
-            whole = value["id"] == record_id(value)
-        except (ValueError, KeyError, TypeError):
+            value = plain(torn, str(path))
+            whole = isinstance(value, dict) and value.get("id") == record_id(value)
+        except PgbenchError:
             whole = False
         with only_process(folder):
             write_bytes(path, data + b"\n" if whole else kept)
@@ -285,6 +275,7 @@ def add_stamp(folder: Path, stamp: Mapping[str, Any]) -> None:
     if stamp["record"] not in {entry.id for entry in read_board(folder)}:
         raise PgbenchError(f"{folder.name} has no record {stamp['record'][:12]}")
     with only_process(folder):
+        read_stamps(folder)
         _append(folder / STAMPS, [{**stamp, "id": record_id(dict(stamp))}])
 
 
@@ -302,6 +293,6 @@ def _append(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
         prev = record["id"]
     write_bytes(path, text.encode())
     heads = path.parent / HEADS
-    known = read_json(heads) if heads.exists() else {}
+    known = _heads(heads) if heads.exists() else {}
     now = {**known, path.name: [text.count("\n"), prev]}
     write_json(heads, dict(sorted(now.items())))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 from pgbench.errors import PgbenchError
+from pgbench.records.schema import Record
 from pgbench.settings.config import digest
-from pgbench.support.files import only_process, read_json
+from pgbench.support.files import only_process, read_bytes, write_bytes
+from pgbench.support.strict import hold, plain
 
-SCHEMA = 2
-STATUSES = ("running", "finished", "failed", "interrupted")
+SCHEMA = 3  # of what is written now
+READS = (2, 3)  # 3 added `result.details` and `algorithm.policies`
 FAILURES = ("diverged", "crashed", "out of memory", "killed", "timeout")
 PLAIN = "subprocess"  # environment.sandbox of programs that ran with the user's rights
 NO_SANDBOX = "no sandbox: the programs that were judged ran with the rights of the user"
@@ -23,27 +26,38 @@ def record_id(record: dict[str, Any]) -> str:
     return digest({key: value for key, value in record.items() if key not in NOT_IN_ID})
 
 
-def check(record: Any, where: str) -> dict[str, Any]:
-    """`record` if it is one of ours, unchanged since it was written; `where` names it in errors.
+def parse(data: bytes, where: str) -> dict[str, Any]:
+    """The record that JSON text is, unchanged since it was written; `where` names it in errors.
 
-    Raises: PgbenchError for a newer schema, a missing field, an id that does not match.
+    Raises: PgbenchError for what is no whole record of a known schema, naming the field, and for an
+    id that does not match.
     """
+    record = plain(data, where)
     if not isinstance(record, dict) or "schema" not in record:
-        raise PgbenchError(f"{where} is no run record (it has no schema field)")
-    if record["schema"] != SCHEMA:
-        older = isinstance(record["schema"], int) and record["schema"] < SCHEMA
+        raise PgbenchError(f"{where}: this is no run record (it has no schema field)")
+    schema = record["schema"]
+    if schema not in READS:
+        older = isinstance(schema, int) and schema < min(READS)
         advice = "run it again" if older else "upgrade pgbench: pip install -U pgbench"
+        reads = " and ".join(map(str, READS))
         raise PgbenchError(
-            f"{where} has record schema {record['schema']}, this pgbench reads {SCHEMA}; {advice}"
+            f"{where}: its record schema is {schema}, this pgbench reads {reads}; {advice}"
         )
-    for name in ("id", "status", "algorithm", "environment", "protocol", "result", "cost"):
-        if name not in record:
-            raise PgbenchError(f"{where} lacks the field '{name}'; it is not whole")
-    if record["status"] not in STATUSES:
-        raise PgbenchError(f"{where} has the unknown status '{record['status']}'")
+    hold(data, Record, where)
     if record["id"] != record_id(record):
-        raise PgbenchError(f"{where} was changed after it was written: its id does not match")
+        raise PgbenchError(f"{where}: was changed after it was written: its id does not match")
     return record
+
+
+def save_run(folder: Path, record: dict[str, Any]) -> None:
+    """Replace the record of a run folder, if it can be read back.
+
+    Raises: PgbenchError naming the field that no record holds.
+    """
+    path = folder / "run.json"
+    data = (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode()
+    parse(data, f"this run cannot be recorded ({path})")
+    write_bytes(path, data)
 
 
 def read_run(folder: Path) -> dict[str, Any]:
@@ -56,7 +70,7 @@ def read_run(folder: Path) -> dict[str, Any]:
     path = folder / "run.json"
     if path.exists():
         try:
-            return check(read_json(path), str(path))
+            return parse(read_bytes(path), str(path))
         except PgbenchError as error:
             raise PgbenchError(
                 f"{error}; to run it anew, move {folder} away or give --fresh"

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pgbench.errors import PgbenchError
-from pgbench.records.record import FAILURES, PLAIN, check
+from pgbench.records.record import FAILURES, PLAIN
 from pgbench.settings.config import digest
 from pgbench.statistics.intervals import mean
 from pgbench.support.names import NAME
@@ -24,20 +24,13 @@ ENDED = ("finished", "failed")
 WHOLE = 0.9  # of the budget must be spent; on-policy runs end with a whole iteration below it
 
 
-def verify(record: Any, where: str) -> None:
-    """Refuse a record that is not ours, not whole, or at odds with itself.
+def verify(record: Record, where: str) -> None:
+    """Refuse a record, read by `pgbench.records.record.parse`, that is at odds with itself.
+
+    The same fact told twice must be the same, and derived facts must follow.
 
     Raises: PgbenchError starting with `where`.
     """
-    try:
-        check(record, f"{where}:")
-        _agree(record, where)
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
-        raise PgbenchError(f"{where}: not a whole record: {error!r}") from error
-
-
-def _agree(record: Record, where: str) -> None:
-    """The same fact told twice in a record must be the same, and derived facts must follow."""
     algorithm, identity = record["algorithm"], record["identity"]
     protocol, environment = record["protocol"], record["environment"]
     if not NAME.fullmatch(algorithm["name"]):
@@ -51,6 +44,7 @@ def _agree(record: Record, where: str) -> None:
         "environment": (identity["environment"], environment["id"]),
         "env_kwargs": (identity["env_kwargs"], environment["kwargs"]),
         "budget": (identity["budget"], protocol["budget"]),
+        "stack": (identity.get("stack"), record["execution"].get("stack")),
     }
     told.update({key: (value, protocol[key]) for key, value in identity["protocol"].items()})
     for key, (one, other) in told.items():
@@ -72,8 +66,12 @@ def _derived(record: Record, where: str) -> None:
     """Seeds follow from names alone: a chosen one is not what the rule gives."""
     protocol, name = record["protocol"], record["environment"]["id"]
     purpose = record["identity"]["purpose"]
-    if type(protocol["seed"]) is not int or protocol["seed"] < 0:
-        raise PgbenchError(f"{where}: protocol.seed is a whole number from 0")
+    stack = record["identity"].get("stack")
+    if stack is not None and not protocol["seed"] < stack:
+        raise PgbenchError(
+            f"{where}: execution.stack: {stack} seeds that ran together are 0 to {stack} - 1, not "
+            f"{protocol['seed']}"
+        )
     rule = train_seed(name, protocol["seed"], "algorithm", purpose=purpose)
     if protocol["train_seed"] != rule:
         raise PgbenchError(

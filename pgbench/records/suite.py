@@ -45,8 +45,12 @@ class SuiteEnv:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
 
     def normalised(self, score: float) -> float:
-        """The score with the floor at 0 and the reference at 1."""
-        return (score - self.floor) / (self.reference - self.floor)
+        """The score with the floor at 0, and no less, and the reference at 1.
+
+        What is worse than the floor counts as the floor wherever scores are averaged over
+        environments: one runaway cannot decide a table, and no run scores below a failed one.
+        """
+        return max((score - self.floor) / (self.reference - self.floor), 0.0)
 
 
 @dataclass(frozen=True)
@@ -172,7 +176,7 @@ def selection(
 def read_suite(path: Path) -> Suite:
     """The suite that a TOML file defines.
 
-    Raises: PgbenchError naming file and field for anything missing, unknown or ill-typed.
+    Raises: PgbenchError naming file and fields for all that is missing, unknown or ill-typed.
     """
     return _suite(read_table(path, "suite", _SUITE), path)
 
@@ -180,26 +184,26 @@ def read_suite(path: Path) -> Suite:
 def _suite(table: Table, path: Path) -> Suite:
     name = table.get("name", str)
     if not NAME.fullmatch(name):
-        raise table.wrong("name", f"must be lower-case words and a version (x-v1), not '{name}'")
+        table.fault("name", f"must be lower-case words and a version (x-v1), not '{name}'")
     if name != path.stem:
-        raise table.wrong("name", f"is '{name}', but the file is called {path.name}")
+        table.fault("name", f"is '{name}', but the file is called {path.name}")
     if (rules := table.get("rules", int)) != RULES:
-        raise table.wrong("rules", f"is {rules}; this pgbench keeps rules {RULES}")
+        table.fault("rules", f"is {rules}; this pgbench keeps rules {RULES}")
     protocol = table.inner("protocol", _PROTOCOL)
     counts = {key: protocol.get(key, int) for key in sorted(_PROTOCOL)}
     for key, count in counts.items():
         if count < 1:
-            raise protocol.wrong(key, f"must be at least 1, not {count}")
+            protocol.fault(key, f"must be at least 1, not {count}")
     tuning = table.get("tuning", list, list(TUNING))
     for word in tuning:
         if word not in TUNING:
-            raise table.wrong("tuning", f"takes {', '.join(TUNING)}, not '{word}'")
+            table.fault("tuning", f"takes {', '.join(TUNING)}, not '{word}'")
     known = table.inner("environments", None)
     environments = {key: _environment(known, key) for key in known.value}
     tracks = tuple(_track(inner, environments) for inner in table.inners("track", _TRACK))
     if len({track.name for track in tracks}) < len(tracks):
-        raise table.wrong("track", "has two tracks of one name")
-    return Suite(
+        table.fault("track", "has two tracks of one name")
+    suite = Suite(
         name=name,
         title=table.get("title", str),
         about=" ".join(table.get("about", str, "").split()),
@@ -209,13 +213,15 @@ def _suite(table: Table, path: Path) -> Suite:
         environments=environments,
         tracks=tracks,
     )
+    table.done()
+    return suite
 
 
 def _environment(table: Table, key: str) -> SuiteEnv:
     env = table.inner(key, _ENVIRONMENT)
     floor, reference = (float(env.get(k, (int, float))) for k in ("floor", "reference"))
-    if floor == reference:
-        raise env.wrong("reference", "equals the floor: nothing can be normalised by it")
+    if floor == reference and not env.faulty("floor"):
+        env.fault("reference", "equals the floor: nothing can be normalised by it")
     return SuiteEnv(
         id=key,
         version=env.get("version", str),
@@ -234,24 +240,26 @@ def _track(table: Table, environments: Mapping[str, SuiteEnv]) -> Track:
     for name in names:
         if name not in environments:
             near = unknown("environment", str(name), environments, "add its [environments] table")
-            raise table.wrong("environments", f"names an {near}")
-    if not names or len(set(names)) < len(names):
-        raise table.wrong("environments", "must name each environment once, and one at least")
+            table.fault("environments", f"names an {near}")
+    if not names or len(set(map(str, names))) < len(names):
+        table.fault("environments", "must name each environment once, and one at least")
     seeds = table.get("seeds", int)
     if seeds < 1:
-        raise table.wrong("seeds", f"must be at least 1, not {seeds}")
+        table.fault("seeds", f"must be at least 1, not {seeds}")
+    budget = table.get("budget", (int, str))
     try:
-        budget = amount(table.get("budget", (int, str)), {})
+        budget = amount(budget, {})
     except PgbenchError as error:
-        raise table.wrong("budget", f"cannot be read: {error}") from error
+        table.fault("budget", f"cannot be read: {error}")
     settings = table.get("set", dict, {})
     entries = tuple(_entry(inner, names, settings) for inner in table.inners("entry", _ENTRY))
     labels = [entry.label for entry in entries]
-    if doubled := {label for label in labels if labels.count(label) > 1}:
-        raise table.wrong("entry", f"has two entries called '{sorted(doubled)[0]}'; give labels")
     asked = [canonical([e.algo, e.settings, e.settings_in]) for e in entries]
-    if len(set(asked)) < len(asked):
-        raise table.wrong("entry", "asks for the same runs twice")
+    if not any(table.faulty(f"entry[{i}].{key}") for i in range(len(entries)) for key in _ENTRY):
+        if doubled := {label for label in labels if labels.count(label) > 1}:
+            table.fault("entry", f"has two entries called '{sorted(doubled)[0]}'; give labels")
+        if len(set(asked)) < len(asked):
+            table.fault("entry", "asks for the same runs twice")
     return Track(
         name=table.get("name", str),
         title=table.get("title", str),
@@ -266,7 +274,7 @@ def _track(table: Table, environments: Mapping[str, SuiteEnv]) -> Track:
 
 def _entry(table: Table, environments: list[str], common: Mapping[str, Any]) -> Entry:
     algo = table.get("algo", str)
-    inner = table.inner("set_in", set(environments), {})
+    inner = table.inner("set_in", set(map(str, environments)), {})
     return Entry(
         algo=algo,
         label=table.get("label", str, algo),
@@ -278,5 +286,5 @@ def _entry(table: Table, environments: list[str], common: Mapping[str, Any]) -> 
 def _positive(table: Table, key: str, default: float) -> float:
     value = float(table.get(key, (int, float), default))
     if value <= 0:
-        raise table.wrong(key, f"must be more than 0, not {value:g}")
+        table.fault(key, f"must be more than 0, not {value:g}")
     return value

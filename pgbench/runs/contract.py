@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +17,22 @@ import numpy as np
 import torch
 from gymnasium.spaces import Discrete
 
-from pgbench.catalogue.registry import ENVS, find_algo, find_env, missing_capabilities, resolve
+from pgbench.catalogue.registry import (
+    ENVS,
+    find_algo,
+    find_env,
+    find_loop,
+    missing_capabilities,
+    resolve,
+)
 from pgbench.errors import Breach, Diverged, PgbenchError
 from pgbench.learning.policy import Policy
 from pgbench.loops.base import Phase
-from pgbench.records.record import check as check_record
+from pgbench.records.record import read_run
 from pgbench.runs.evaluation import evaluate
 from pgbench.runs.plan import Plan, Protocol, make_plan
 from pgbench.runs.result import Result
 from pgbench.runs.runner import Run, build
-
-# Small enough for seconds, large enough for several phases; keys that a config lacks are left out.
-TINY = {
-    "horizon": 256, "num_envs": 2, "minibatch": 64, "start": 40, "batch": 32, "hidden": "16,16",
-    "traces": 64, "dev_traces": 8, "dev_every": 1,
-    "model": "nano:warmup=150,batch=64,layers=1,width=32,noise=0", "prompts": 6, "group": 4,
-    "max_rounds": 2,
-}  # fmt: skip
-BUDGETS = {"onpolicy": 1024, "offpolicy": 700, "hindsight": 100_000, "group": 8}
 
 
 class Killed(BaseException):
@@ -70,14 +68,19 @@ class Bench:
     algo: str
     env: str
     folder: Path
+    settings: Mapping[str, Any] = dataclasses.field(
+        default_factory=dict
+    )  # over the loop's tiny ones
 
     def plan(self, seed: int = 0) -> Plan:
         """A run of a few phases."""
         spec = find_algo(self.algo, find_env(self.env).family)
+        loop = find_loop(spec.loop, spec.name)
         fields = {f.name for f in dataclasses.fields(resolve(spec).Config)}
-        settings = {key: value for key, value in TINY.items() if key in fields}
+        settings = {key: value for key, value in loop.tiny.items() if key in fields}
+        settings |= self.settings
         return make_plan(
-            self.algo, self.env, seed=seed, budget=BUDGETS[spec.loop], settings=settings,
+            self.algo, self.env, seed=seed, budget=loop.tiny_budget, settings=settings,
             compile=False, threads=1, device="cpu",
             protocol=Protocol(episodes=2, curve_points=2, curve_episodes=1),
         )  # fmt: skip
@@ -177,9 +180,10 @@ def resumes(bench: Bench) -> None:
 
 def loads(bench: Bench) -> None:
     """A saved policy, loaded again, scores exactly what the record says."""
-    record = bench.run("saved")
-    check_record(record, "the record")
-    result = Result(bench.plan().folder(bench.folder / "saved"), record)
+    bench.run("saved")
+    folder = bench.plan().folder(bench.folder / "saved")
+    record = read_run(folder)
+    result = Result(folder, record)
     final = evaluate(result.policy, result.env, len(record["result"]["final"]))
     assert final.returns == record["result"]["final"], "the loaded policy scores something else"
 
@@ -216,7 +220,12 @@ def default_env(algo: str, family: str | None = None) -> str:
     ).id
 
 
-def check_algorithm(name: str, env: str | None, report: Callable[[str], None]) -> bool:
+def check_algorithm(
+    name: str,
+    env: str | None,
+    report: Callable[[str], None],
+    settings: Mapping[str, Any] | None = None,
+) -> bool:
     """Run every check on algorithm `name`, reporting a line for each; True if all passed.
 
     Whatever a check raises is its failure, and the next one follows.
@@ -224,9 +233,8 @@ def check_algorithm(name: str, env: str | None, report: Callable[[str], None]) -
     Raises: PgbenchError if there is nothing to check: an unknown name, a package that is missing,
     an environment that does not fit.
     """
-    passed = True
     where = env or default_env(name)
-    plan = Bench(name, where, Path()).plan()
+    plan = Bench(name, where, Path(), settings or {}).plan()
     try:
         build(plan)[1].close()
     except PgbenchError as error:
@@ -234,11 +242,27 @@ def check_algorithm(name: str, env: str | None, report: Callable[[str], None]) -
             raise
     except (Exception, SystemExit):
         pass  # the checks meet it again, and say so
-    for check in CHECKS:
+    return go_through(
+        CHECKS,
+        lambda folder: Bench(name, where, folder, settings or {}),
+        f"{name} on {where}",
+        report,
+    )
+
+
+def go_through(
+    checks: Sequence[Callable[[Any], str | None]],
+    under: Callable[[Path], Any],
+    name: str,
+    report: Callable[[str], None],
+) -> bool:
+    """Run `checks` on what `under(an empty folder)` gives; a line for each, and the verdict."""
+    passed = True
+    for check in checks:
         what = (check.__doc__ or "").split("\n")[0].rstrip(".")
         with tempfile.TemporaryDirectory() as folder:
             try:
-                check(Bench(name, where, Path(folder)))
+                remark = check(under(Path(folder)))
             except (AssertionError, PgbenchError) as error:
                 passed = False
                 report(f"FAIL  {what}\n      {error or 'assertion in the code under check'}")
@@ -246,6 +270,6 @@ def check_algorithm(name: str, env: str | None, report: Callable[[str], None]) -
                 passed = False
                 report(f"FAIL  {what}\n      {type(error).__name__}: {error}")
             else:
-                report(f"ok    {what}")
-    report(f"{name} on {where}: {'keeps' if passed else 'breaks'} the contract")
+                report(f"ok    {what}" + (f"\n      {remark}" if remark else ""))
+    report(f"{name}: {'keeps' if passed else 'breaks'} the contract")
     return passed

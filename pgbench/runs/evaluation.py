@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 from pgbench.catalogue.capabilities import make
 from pgbench.catalogue.registry import EnvSpec, find_env, load
+from pgbench.errors import Breach, PgbenchError
+from pgbench.records.details import checked
+from pgbench.records.schema import Detail
 from pgbench.support.seeding import eval_seeds
 from pgbench.worlds import checks
 
@@ -24,12 +27,14 @@ class Evaluation:
 
     The score is the undiscounted return, unless the environment has an evaluator of its own.
     `cut` episodes had not ended when they had as many steps as an episode may have; each counts
-    with its return up to there.
+    with its return up to there. `details` are what else an evaluator measured, by name: numbers,
+    rows of them, tables of them (pgbench/records/details.py).
     """
 
     returns: list[float]
     lengths: list[int]
     cut: int = 0
+    details: Mapping[str, Detail] = field(default_factory=dict)
 
     @property
     def mean(self) -> float:
@@ -57,8 +62,13 @@ def evaluate(
     spec = find_env(env) if isinstance(env, str) else env
     seeds = eval_seeds(spec.name, episodes, seed, purpose)
     if spec.evaluator:
-        scores, lengths = load(spec.evaluator, spec.extra)(policy, spec, seeds, env_kwargs or {})
-        return Evaluation(scores, lengths)
+        found = load(spec.evaluator, spec.extra)(policy, spec, seeds, env_kwargs or {})
+        return _judged(found, spec)
+    if "VectorReward" in spec.capabilities:
+        raise PgbenchError(
+            f"{spec.id} rewards by vectors, of which a score is to be made first: its catalogue "
+            "entry names no evaluator that does (EnvSpec.evaluator)"
+        )
     returns: list[float] = []
     lengths = []
     cut = 0
@@ -86,6 +96,25 @@ def evaluate(
         returns += total.tolist()
         lengths += length.tolist()
     return Evaluation(returns, lengths, cut)
+
+
+def _judged(found: Any, spec: EnvSpec) -> Evaluation:
+    """What an environment's own evaluator returned: scores, lengths, and details if it has any."""
+    if not isinstance(found, tuple) or len(found) not in (2, 3):
+        raise Breach(
+            f"the evaluator of {spec.id} returns (scores, lengths) or (scores, lengths, details), "
+            f"not {type(found).__name__}"
+        )
+    scores, lengths, details = (*found, {})[:3]
+    scores, lengths = [float(score) for score in scores], [int(length) for length in lengths]
+    if not scores or len(scores) != len(lengths):
+        raise Breach(
+            f"the evaluator of {spec.id} returned {len(scores)} scores and {len(lengths)} lengths; "
+            "give one of each an episode"
+        )
+    if not np.isfinite(scores).all():  # whoever asked says so; of such a policy nothing else counts
+        details = {}
+    return Evaluation(scores, lengths, details=checked(details, f"the evaluator of {spec.id}"))
 
 
 def step_limit(vector: Any) -> int:

@@ -19,11 +19,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pgbench.catalogue.registry import AlgoSpec, EnvSpec
+from pgbench.catalogue.registry import AlgoSpec, EnvSpec, LoopSpec
 from pgbench.errors import PgbenchError
 from pgbench.settings.config import digest
 
-HOUSE = Path(__file__).resolve().parent
+HOUSE = Path(__file__).resolve().parents[1]
 STDLIB = tuple(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib"))
 INSTALLED = ("site-packages", "dist-packages")
 PATHS = ("source", "path", "file", "folder", "dir", "data", "model")  # endings of settings' names
@@ -31,7 +31,16 @@ MODEL = (".json", ".safetensors", ".bin", ".txt", ".model", ".jinja", ".py")
 _imported: dict[Path, str] = {}  # digests of sources, as they were when first looked at
 
 
-def sources(spec: AlgoSpec | EnvSpec) -> str | None:
+def all_sources(algo: AlgoSpec, env: EnvSpec, loop: LoopSpec) -> list[str | None]:
+    """Digests of the sources of a run's parts; of the loop only where it is a plug-in's.
+
+    Raises: PgbenchError if a source changed since this process imported it.
+    """
+    found = [sources(spec) for spec in (algo, env, loop)]
+    return found if found[2] else found[:2]
+
+
+def sources(spec: AlgoSpec | EnvSpec | LoopSpec) -> str | None:
     """Digest of a plug-in's sources; None for what is built in.
 
     Raises: PgbenchError if a source changed since this process imported it.
@@ -61,11 +70,13 @@ def _is_ours(file: Path) -> bool:
     return any(file.resolve().is_relative_to(part) for part in parts)
 
 
-def _closure(spec: AlgoSpec | EnvSpec, file: Path) -> dict[Path, str]:
+def _closure(spec: AlgoSpec | EnvSpec | LoopSpec, file: Path) -> dict[Path, str]:
     """Digest of the plug-in's file and of every local module that it imports, directly or not."""
     points = [spec.entry_point, getattr(spec, "evaluator", "")]
     names = {
-        point.partition(":")[0] if isinstance(point, str) else getattr(point, "__module__", "")
+        point.partition(":")[0]
+        if isinstance(point, str)
+        else getattr(inspect.unwrap(point), "__module__", "")
         for point in points
     } - {"", "__main__"}
     own = {name.partition(".")[0] for name in names} - {"pgbench"}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import functools
-import importlib
 import math
 import os
 import shutil
@@ -16,8 +15,10 @@ from typing import Any
 from pgbench.catalogue.registry import (
     AlgoSpec,
     EnvSpec,
+    LoopSpec,
     find_algo,
     find_env,
+    find_loop,
     missing_capabilities,
     resolve,
 )
@@ -28,12 +29,6 @@ from pgbench.settings.config import amount, build, digest, plain
 from pgbench.settings.keywords import Keyword, check_keywords, check_needs, keywords
 from pgbench.support.names import named, unknown
 
-LOOPS = {
-    "onpolicy": "pgbench.loops.onpolicy:OnPolicy",
-    "offpolicy": "pgbench.loops.offpolicy:OffPolicy",
-    "hindsight": "pgbench.loops.hindsight:Hindsight",
-    "group": "pgbench.loops.group:Group",
-}
 COMPILERS = ("c++", "g++", "clang++")
 
 
@@ -60,9 +55,18 @@ class Plan:
     device: str = "cpu"
     compile: bool = False
     threads: int = 1
+    stack: int = 0  # seeds 0 to stack - 1 run together, this one among them; 0: it runs alone
     purpose: str = "board"  # or "tune": seeds that no board uses
     tuning: Mapping[str, Any] = field(default_factory=dict)  # class and number of trials
     words: Mapping[str, str] = field(default_factory=dict)  # the names or files that the user gave
+
+    @property
+    def loop(self) -> LoopSpec:
+        """What drives the algorithm.
+
+        Raises: PgbenchError if it is not there.
+        """
+        return find_loop(self.algo.loop, self.algo.name)
 
     @functools.cached_property  # as it was when the run began, though a file may change
     def identity(self) -> dict[str, Any]:
@@ -80,15 +84,15 @@ class Plan:
             "budget": self.budget,
             "protocol": asdict(self.protocol),
             "purpose": self.purpose,
-            "sources": [origins.sources(spec) for spec in (self.algo, self.env)],
+            "sources": origins.all_sources(self.algo, self.env, self.loop),
             **({"data": data} if (data := origins.data(config, self.env_kwargs)) else {}),
+            **({"stack": self.stack} if self.stack else {}),
         }
 
     def folder(self, runs: Path) -> Path:
         """`<runs>/<algorithm>/<environment>/<seed>-<hash>`."""
         name = f"{self.seed}-{digest(self.identity)[:8]}"
-        algo, env = named("algorithm", self.algo.name), named("environment", self.env.id)
-        return runs / algo / env / name
+        return runs / named("algorithm", self.algo.name) / self.env.folder / name
 
 
 def make_plan(
@@ -103,6 +107,7 @@ def make_plan(
     device: str = "auto",
     compile: bool | None = None,
     threads: int | None = None,
+    stack: int = 0,
     purpose: str = "board",
     tuning: Mapping[str, Any] | None = None,
 ) -> Plan:
@@ -110,8 +115,8 @@ def make_plan(
 
     `settings` are config keys, or `env.<keyword>` for the environment's constructor (`env.` may be
     left out where the algorithm has no key of that name); without a `protocol` it is the
-    environment's, with `episodes` at the end if given; `tuning` says how they were chosen
-    (`class` and `trials`; by default `paper` for an algorithm's defaults).
+    environment's, with `episodes` at the end if given; `stack` seeds run together; `tuning` says
+    how they were chosen (`class` and `trials`; by default `paper` for an algorithm's defaults).
 
     Raises: PgbenchError for anything unknown, ill-typed, out of range or incompatible.
     """
@@ -123,39 +128,29 @@ def make_plan(
             f"{algo_spec.name} needs {', '.join(missing)}, which {env_spec.id} lacks; "
             f"`pgbench compat {algo_spec.name}` lists what fits"
         )
-    if algo_spec.loop not in LOOPS:
-        raise PgbenchError(
-            f"{algo_spec.name} asks for loop '{algo_spec.loop}'; there is {', '.join(LOOPS)}"
-        )
+    loop_spec = find_loop(algo_spec.loop, algo_spec.name)
+    loop = load_loop(loop_spec)
     if seed < 0:
         raise PgbenchError(f"a seed is a whole number from 0, not {seed}")
     settings = dict(settings or {})
     config_class = resolve(algo_spec).Config
     names = {f.name for f in fields(config_class)}
     foreign = [k for k in settings if k.startswith("env.") or k not in names]
-    entry = resolve(env_spec) if foreign else None
-    known, complete = keywords(entry) if foreign else ({}, True)
-    env_kwargs = {
-        name: _literal(settings.pop(k), known.get(name))
+    known, complete = keywords(resolve(env_spec)) if foreign else ({}, True)
+    given = {
+        name: settings.pop(k)
         for k in foreign
         if (name := k.removeprefix("env.")) != k or (k in known and complete)
     }
-    if "num_envs" in env_kwargs:
-        raise PgbenchError(
-            "env.num_envs: the algorithm says how many environments it steps; where it has the "
-            "setting, it is --set num_envs"
-        )
-    for name in env_kwargs:
-        if complete and name not in known:
-            raise unknown(
-                f"setting of {env_spec.id}", name, known, f"see `pgbench explain {env_spec.id}`"
-            )
-    check_keywords(entry, env_kwargs, env_spec.id)
+    env_kwargs = env_settings(env_spec, given)
     config = build(config_class, settings, algo_spec.name)
-    steps = amount(algo_spec.budget if budget is None else budget, env_spec.budgets)
-    loop = load_loop(algo_spec.loop)
+    steps = _budget(algo_spec.budget if budget is None else budget, env_spec, loop_spec)
     check_needs(config, loop.needs, algo_spec.name)
     loop.steps_of(config, steps)
+    if stack:
+        from pgbench.loops.stack import stack_of
+
+        stack_of(algo_spec.name, resolve(algo_spec), loop)
     device = choose_device(device)
     files = [word for word in (algo, env) if word.endswith(".py")]
     files += [key for key, _ in origins.named(plain(config), env_kwargs)]
@@ -169,8 +164,13 @@ def make_plan(
         protocol=protocol
         or Protocol(episodes or env_spec.episodes, curve_episodes=env_spec.curve_episodes),
         device=device,
-        compile=steps >= loop.compile_from and can_compile(device) if compile is None else compile,
+        compile=(
+            steps * max(stack, 1) >= loop.compile_from and can_compile(device)
+            if compile is None
+            else compile
+        ),
         threads=threads or _threads(loop, config) or os.cpu_count() or 1,
+        stack=stack,
         purpose=purpose,
         tuning=tuning or _tuning(config),
         words={
@@ -180,6 +180,41 @@ def make_plan(
             **({"folder": str(Path.cwd())} if files else {}),
         },
     )
+
+
+def env_settings(env: EnvSpec, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Keywords of an environment's constructor, texts read as what it declares.
+
+    Raises: PgbenchError for one that it does not have, or whose value it does not take.
+    """
+    if not given:
+        return {}
+    if "num_envs" in given:
+        raise PgbenchError(
+            "env.num_envs: the algorithm says how many environments it steps; where it has the "
+            "setting, it is --set num_envs"
+        )
+    entry = resolve(env)
+    known, complete = keywords(entry)
+    found = {name: _literal(value, known.get(name)) for name, value in given.items()}
+    for name in found:
+        if complete and name not in known:
+            raise unknown(f"setting of {env.id}", name, known, f"see `pgbench explain {env.id}`")
+    check_keywords(entry, found, env.id)
+    return found
+
+
+def _budget(word: str | int, env: EnvSpec, loop: LoopSpec) -> int:
+    """A budget in the loop's unit; the environment's named ones where they count the same.
+
+    Raises: PgbenchError for what is none.
+    """
+    if word in env.budgets and env.budget_unit != loop.unit:
+        raise PgbenchError(
+            f"budgets of {env.id} are in {env.budget_unit}, and loop {loop.name} counts "
+            f"{loop.unit}: '{word}' says nothing there; give --budget a number"
+        )
+    return amount(word, env.budgets)
 
 
 def _threads(loop: Any, config: Any) -> int:
@@ -200,19 +235,12 @@ def shortfall(plan: Plan) -> str:
 
     Boards take runs that spend `WHOLE` of it (pgbench/records/rules.py).
     """
-    loop = load_loop(plan.algo.loop)
+    loop = load_loop(plan.loop)
     steps = loop.steps_of(plan.config, plan.budget)
     if steps >= WHOLE * plan.budget:
         return ""
-    horizon = plan.config.horizon
-    fits = [
-        n for n in range(horizon, 1, -1) if not plan.budget % n and not n % plan.config.num_envs
-    ]
-    advice = f"--set horizon={fits[0]} spends it all" if fits else "lower --set horizon"
-    return (
-        f"the run will end after {steps:,} of {plan.budget:,} steps, in whole iterations of "
-        f"{horizon:,}; {advice}"
-    )
+    why = loop.advice(plan.config, plan.budget) if hasattr(loop, "advice") else "its loop says so"
+    return f"the run will end after {steps:,} of {plan.budget:,} steps, {why}"
 
 
 def _word(name: str) -> str:
@@ -223,10 +251,17 @@ def _word(name: str) -> str:
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
-def load_loop(name: str) -> Any:
-    """The loop class of that name."""
-    module, _, attribute = LOOPS[name].partition(":")
-    return getattr(importlib.import_module(module), attribute)
+def load_loop(loop: str | LoopSpec) -> Any:
+    """The class of a loop, or of the one of that name.
+
+    Raises: PgbenchError if there is none, or if it lacks a method.
+    """
+    from pgbench.loops.base import check_loop
+
+    spec = find_loop(loop) if isinstance(loop, str) else loop
+    cls = resolve(spec)
+    check_loop(cls, spec.name)
+    return cls
 
 
 def choose_device(device: str) -> str:

@@ -13,6 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from pgbench.errors import ROOT
+
 PACKAGES = ("pgbench", "torch", "numpy", "scipy", "gymnasium", "mujoco")
 
 
@@ -38,18 +40,17 @@ def lock() -> str:
 
 def git() -> dict[str, Any]:
     """Commit of this package's checkout and whether it has local changes; None where not in git."""
-    root = Path(__file__).resolve().parent.parent
 
     def ask(*words: str) -> str | None:
         try:
             done = subprocess.run(
-                ["git", "-C", str(root), *words], capture_output=True, text=True, timeout=10
+                ["git", "-C", str(ROOT), *words], capture_output=True, text=True, timeout=10
             )
         except (OSError, subprocess.TimeoutExpired):
             return None
         return done.stdout.strip() if done.returncode == 0 else None
 
-    if not (root / ".git").exists():
+    if not (ROOT / ".git").exists():
         return {"commit": None, "dirty": None}
     # Records are data, not code: adding some does not make the code another.
     status = ask("status", "--porcelain", "--untracked-files=no", "--", ".", ":!leaderboards")

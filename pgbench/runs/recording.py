@@ -5,20 +5,38 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 
-from pgbench.errors import Diverged
+from pgbench.errors import Breach, Diverged
 from pgbench.learning.algorithm import Algorithm
+from pgbench.loops.base import Loop
+from pgbench.records.details import checked
 from pgbench.records.record import NO_SANDBOX, PLAIN, SCHEMA, record_id
 from pgbench.runs import provenance
 from pgbench.runs.evaluation import Evaluation
+from pgbench.runs.plan import Plan
 from pgbench.settings.config import digest, plain
+from pgbench.support.names import NAME
 from pgbench.support.seeding import eval_seeds
 
-if TYPE_CHECKING:
-    from pgbench.runs.runner import Run
+
+class Recorded(Protocol):
+    """What a record is made from: `pgbench.runs.runner.Run` as it stands."""
+
+    plan: Plan
+    loop: Loop
+    algorithm: Algorithm
+    env: Any
+    created: str
+    golden: str  # fingerprint of the environment
+    curve: list[dict[str, Any]]
+    resumed: int
+
+    def costs(self) -> dict[str, Any]:
+        """Steps, seconds, memory so far."""
+        ...
 
 
 def checksum(algorithm: Algorithm) -> str:
@@ -50,14 +68,31 @@ def _count(steps: torch.Tensor) -> int:
     return int(value) if math.isfinite(value) else 0  # a diverged run may have lost its count
 
 
+def _policies(algorithm: Algorithm) -> dict[str, Any]:
+    """The set of policies that was learned, by name with their weights; nothing for a single one.
+
+    Raises: Breach for a name that the command line could not take, or weights that are no numbers.
+    """
+    found = {}
+    for name, weights in algorithm.policies().items():
+        whose = f"policy {name} of {type(algorithm).__name__}"
+        if not isinstance(name, str) or not NAME.fullmatch(name):
+            raise Breach(f"{name!r} cannot name a policy of {type(algorithm).__name__}")
+        found[name] = checked({"weights": list(weights)}, whose)["weights"]
+    if len({len(weights) for weights in found.values() if isinstance(weights, list)}) > 1:
+        raise Breach(f"the policies of {type(algorithm).__name__} have weights of several lengths")
+    return {"policies": found} if found else {}
+
+
 def make_record(
-    run: Run, status: str, final: Evaluation | None, error: Exception | None
+    run: Recorded, status: str, final: Evaluation | None, error: Exception | None
 ) -> dict[str, Any]:
     """The record of `run` as it stands (schema: docs/architecture.md)."""
     plan, loop, state = run.plan, run.loop, run.algorithm.state
     config, defaults = plain(plan.config), plain(type(plan.config)())
     costs = run.costs()
     sandbox = getattr(run.env, "sandbox", "")  # of code environments: what kept programs in
+    registered = getattr(run.env, "registered", None)  # with Gymnasium: as what, of which package
     record: dict[str, Any] = {
         "schema": SCHEMA,
         "created": run.created,
@@ -69,20 +104,22 @@ def make_record(
             "config_hash": digest(config),
             "defaults_changed": sorted(k for k in config if config[k] != defaults[k]),
             "parameters": sum(state[name].numel() for name in run.algorithm.trained),
+            **(_policies(run.algorithm) if status == "finished" else {}),
             **run.algorithm.provenance(),
         },
         "environment": {
             "id": plan.env.name,
             "kwargs": dict(plan.env_kwargs),
             "underlying": plan.env.underlying,
-            "metric": asdict(plan.env.metrics[0]),
+            "metric": plan.env.metrics[0].told,
             "golden": run.golden,
             **({"sandbox": sandbox} if sandbox else {}),
+            **({"registered": registered} if registered else {}),
         },
         "protocol": {
             "seed": plan.seed,
             "budget": plan.budget,
-            "unit": plan.env.budget_unit,
+            "unit": plan.loop.unit,
             **asdict(plan.protocol),
             "train_seed": run.algorithm.setup.seed,
             "eval_seeds": digest(
@@ -96,6 +133,7 @@ def make_record(
             "device": plan.device,
             "compile": plan.compile,
             "threads": plan.threads,
+            **({"stack": plan.stack} if plan.stack else {}),
             **plan.words,
         },
         "result": {
@@ -104,10 +142,12 @@ def make_record(
             # Of the final episodes: those that the evaluation's limit of steps ended.
             **({"cut": final.cut} if final and final.cut else {}),
             "score": final.mean if final else None,
+            **({"details": dict(final.details)} if final and final.details else {}),
             "curve": run.curve,
             **({"diagnostics": loop.summary()} if final and hasattr(loop, "summary") else {}),
             "failure": kind_of(error),
-            "error": None if error is None else f"{_name(error)}: {error}",
+            # A path may hold what is no text; the record says it with question marks.
+            "error": error and f"{_name(error)}: {error}".encode(errors="replace").decode(),
             "checksum": checksum(run.algorithm) if status in ("finished", "failed") else None,
         },
         "cost": {

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pgbench.catalogue.registry import score_of, scores
 from pgbench.errors import PgbenchError
+from pgbench.records.details import show
 from pgbench.records.record import read_runs
-from pgbench.statistics.intervals import t_interval
+from pgbench.statistics.intervals import mean_interval
 from pgbench.support.files import is_held
+from pgbench.support.strict import plain
 from pgbench.support.text import table, width
 
 Found = Sequence[tuple[Path, dict[str, Any]]]
@@ -98,17 +102,22 @@ def runs_table(found: Found) -> str:
             values = record["result"]["final"] if len(found) == 1 else []
             over = f"{len(values)} episodes"
         if len(values) > 1:
-            low, high = t_interval(values)
             mean = sum(values) / len(values)
             lines.append(
-                f"\n{name}: {metric} {number(mean)}\n"
-                f"95% interval [{number(low)}, {number(high)}] over {over}"
+                f"\n{name}: {metric} {number(mean)}\n{interval(record, values)}over {over}"
                 + ("" if len(scores) > 1 else " of one seed\n(seeds differ more: try --seeds 5)")
             )
     for path, record in found:
         if record["result"]["error"]:
             lines.append(f"\n{path} failed: {record['result']['error']}")
     return "".join(lines)
+
+
+def interval(record: dict[str, Any], values: Sequence[float]) -> str:
+    """The 95% interval of a mean of scores, within their bounds; nothing where none is told."""
+    metric = score_of(record["environment"], scores())
+    found = mean_interval(values, *(metric.bounds(values) if metric else (None, None)))
+    return "" if found is None else f"95% interval [{number(found[0])}, {number(found[1])}] "
 
 
 def changed(record: dict[str, Any]) -> list[str]:
@@ -130,6 +139,16 @@ def _plain(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
+def last_metrics(folder: Path) -> dict[str, Any]:
+    """What the run in `folder` logged of its last update; empty where there is nothing to read."""
+    with contextlib.suppress(OSError, PgbenchError), open(folder / "events.jsonl", "rb") as file:
+        file.seek(max(0, file.seek(0, 2) - 20_000))
+        for line in reversed(file.read().splitlines()):
+            if line.startswith(b'{"kind": "train"'):
+                return dict(plain(line, file.name))
+    return {}
+
+
 def run_page(folder: Path, record: dict[str, Any]) -> str:
     """Everything a reader wants to know of one run."""
     algo, env, cost = record["algorithm"], record["environment"], record["cost"]
@@ -141,11 +160,21 @@ def run_page(folder: Path, record: dict[str, Any]) -> str:
         f"  settings    {', '.join(changed(record)) or 'all defaults'}",
     ]
     if result["final"]:
-        low, high = t_interval(result["final"])
         lines.append(
-            f"  score       {env['metric']['name']} {number(result['score'])}, 95% interval "
-            f"[{number(low)}, {number(high)}] over {len(result['final'])} episodes"
+            f"  score       {env['metric']['name']} {number(result['score'])}, "
+            f"{interval(record, result['final'])}over {len(result['final'])} episodes"
         )
+    if last_metrics(folder).get("cut_off") == 1.0:
+        lines.append(
+            "  cut off     every response of the last step, by the limit: --set max_tokens=..."
+        )
+    if policies := algo.get("policies"):
+        each = (
+            f"{name} ({', '.join(map(number, w))})" if w else name for name, w in policies.items()
+        )
+        lines += _long("  policies    ", ", ".join(each))
+    for i, line in enumerate(show(result.get("details", {}))):
+        lines.append(f"  {'' if i else 'details':<12}{line}")
     if result["curve"]:
         points = result["curve"]
         top = max(p["mean"] for p in points)
@@ -173,7 +202,8 @@ def run_page(folder: Path, record: dict[str, Any]) -> str:
         f"peak memory {cost['peak_memory_mib']:,} MiB",
         f"  machine     {where['cpu']}, {where['cores']} cores, Python {where['python']}",
         f"              device {how['device']}, {how['threads']} threads"
-        + (", compiled" if how["compile"] else ""),
+        + (", compiled" if how["compile"] else "")
+        + (f", in a stack of {how['stack']} seeds" if "stack" in how else ""),
         *_long("  versions    ", packages),
         f"  commit      {where['commit'] or 'not in git'}{dirty}; resumed {where['resumed']} times",
         f"  record      {record['id'][:16]}",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,22 @@ from typing import Any
 import torch
 
 from pgbench.catalogue.fingerprint import golden
-from pgbench.catalogue.registry import AlgoSpec, EnvSpec, find_algo, find_env, resolve
+from pgbench.catalogue.registry import (
+    AlgoSpec,
+    EnvSpec,
+    LoopSpec,
+    find_algo,
+    find_env,
+    find_loop,
+    resolve,
+)
+from pgbench.errors import PgbenchError
 from pgbench.learning.policy import Policy
 from pgbench.records.record import read_run
 from pgbench.runs import origins
 from pgbench.settings.config import build
-from pgbench.support.files import load_tensors
+from pgbench.support.files import load_tensors, whole
+from pgbench.support.names import unknown
 
 
 @dataclass(frozen=True)
@@ -25,6 +36,7 @@ class Result:
     folder: Path
     record: Mapping[str, Any]
     anyway: bool = False  # load the policy even if what the run was made from has changed
+    member: str = ""  # of a set of policies: the one that `policy` is
     _policy: list[Policy] = field(default_factory=list, repr=False)
 
     def __repr__(self) -> str:
@@ -74,7 +86,9 @@ class Result:
         Raises: PgbenchError naming the whole path of whatever is not there.
         """
         identity, out = self.record["identity"], []
-        specs: tuple[AlgoSpec | EnvSpec, ...] = (self.algo, self.env)
+        specs: list[AlgoSpec | EnvSpec | LoopSpec] = [self.algo, self.env]
+        if len(identity["sources"]) > 2:  # of a loop that is a plug-in's
+            specs.append(find_loop(self.algo.loop, self.algo.name))
         for spec, began in zip(specs, identity["sources"], strict=True):
             if origins.sources(spec) != began:
                 file = spec.origin.rpartition(":")[0]
@@ -118,7 +132,6 @@ class Result:
 
 def _load_policy(result: Result) -> Policy:
     from pgbench.catalogue.capabilities import make
-    from pgbench.errors import PgbenchError
     from pgbench.learning.algorithm import Setup, same_origin
     from pgbench.learning.ops.normalize import RunningMoments
 
@@ -144,19 +157,56 @@ def _load_policy(result: Result) -> Policy:
     algorithm = cls(build(cls.Config, result.config, algo["name"]), setup)
     if not result.anyway:
         same_origin(algorithm, algo, result.folder)
-    algorithm.load_state_dict(saved["algorithm"])
     moments = None
-    if saved["moments"]:
-        moments = RunningMoments(spaces[0].shape[0], torch.device("cpu"))
-        moments.state = saved["moments"]
-        moments.refresh()
+    with whole(path):
+        algorithm.load_state_dict(saved["algorithm"])
+        if result.member:
+            algorithm.become(result.member)
+        if saved["moments"]:
+            moments = RunningMoments(spaces[0].shape[0], torch.device("cpu"))
+            moments.state = saved["moments"]
+            moments.refresh()
     policy: Policy = algorithm.policy(moments)
     return policy
 
 
-def load(folder: str | Path, anyway: bool = False) -> Result:
+def load(
+    folder: str | Path,
+    anyway: bool = False,
+    policy: str | None = None,
+    weights: Sequence[float] | None = None,
+) -> Result:
     """The run in `folder`; `anyway` if its policy is wanted though its code or data changed.
 
-    Raises: PgbenchError if it is none.
+    Of a run that learned a set of policies, `policy` names one, or `weights` of the objectives
+    choose the nearest.
+
+    Raises: PgbenchError if it is none, or has no such policy.
     """
-    return Result(Path(folder), read_run(Path(folder)), anyway)
+    record = read_run(Path(folder))
+    return Result(Path(folder), record, anyway, _member(record, folder, policy, weights))
+
+
+def _member(
+    record: Mapping[str, Any], folder: str | Path, name: str | None, weights: Sequence[float] | None
+) -> str:
+    """The name of the asked-for policy of a set; empty where none was asked for."""
+    held: Mapping[str, list[float]] = record["algorithm"].get("policies", {})
+    if name is None and weights is None:
+        return ""
+    if name is not None and weights is not None:
+        raise PgbenchError("give the name of a policy or weights for the nearest one, not both")
+    if not held:
+        raise PgbenchError(f"{folder} holds one policy, no set; leave out --policy and --weights")
+    if name is not None:
+        if name not in held:
+            raise unknown("policy", name, held, f"{folder} has {', '.join(held)}")
+        return name
+    wanted = list(weights or ())
+    sizes = {len(own) for own in held.values()}
+    if sizes != {len(wanted)} or not all(map(math.isfinite, wanted)):
+        raise PgbenchError(
+            f"the policies of {folder} have {max(sizes)} weights each; give as many numbers, not "
+            f"{','.join(map(str, wanted))}"
+        )
+    return min(held, key=lambda one: (math.dist(held[one], wanted), one))

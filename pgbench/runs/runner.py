@@ -5,28 +5,31 @@ from __future__ import annotations
 import math
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from pgbench.catalogue.capabilities import CAPABILITIES, Resumable, make
+from pgbench.catalogue.capabilities import make, promises
 from pgbench.catalogue.fingerprint import golden
 from pgbench.catalogue.registry import resolve
 from pgbench.errors import Breach, Diverged, PgbenchError
 from pgbench.learning.algorithm import Algorithm, Setup, same_origin
-from pgbench.loops.base import Loop, Phase
-from pgbench.records.record import read_run, tidy
+from pgbench.loops.base import Loop, Phase, check_made
+from pgbench.records.record import read_run, save_run, tidy
 from pgbench.runs import provenance
 from pgbench.runs.evaluation import Evaluation, evaluate
-from pgbench.runs.log import Log
+from pgbench.runs.log import Log, catch_up
 from pgbench.runs.plan import Plan, choose_device, load_loop
 from pgbench.runs.progress import Progress
 from pgbench.runs.recording import make_record
-from pgbench.support.files import load_tensors, only_process, save_tensors, write_json
+from pgbench.runs.trackers import DEFAULT
+from pgbench.support.files import load_tensors, only_process, save_tensors, whole
 from pgbench.support.seeding import train_seed
 from pgbench.support.signals import on_stop
+from pgbench.support.ticker import hush
 from pgbench.worlds.checks import check_env
 
 SAVE_AT_MOST = 0.02  # share of the run's time that checkpoints may take
@@ -45,8 +48,7 @@ def build(plan: Plan) -> tuple[Algorithm, Any, Loop]:
     torch.set_num_threads(plan.threads)
     num_envs = getattr(plan.config, "num_envs", 1)
     env = make(plan.env, num_envs=num_envs, **plan.env_kwargs)
-    promised = {name: CAPABILITIES[name] for name in sorted(plan.env.capabilities)}
-    check_env(env, plan.env.id, num_envs, {"Resumable": Resumable, **promised})
+    check_env(env, plan.env.id, num_envs, promises(plan.env))
     setup = Setup(
         observation_space=env.single_observation_space,
         action_space=env.single_action_space,
@@ -57,12 +59,13 @@ def build(plan: Plan) -> tuple[Algorithm, Any, Loop]:
         env=env,
     )
     algorithm: Algorithm = resolve(plan.algo)(plan.config, setup)
-    loop = load_loop(plan.algo.loop)(
+    loop = load_loop(plan.loop)(
         algorithm,
         env,
         plan.budget,
         train_seed(plan.env.name, plan.seed, "loop", purpose=plan.purpose),
     )
+    check_made(loop, plan.loop.name)
     return algorithm, env, loop
 
 
@@ -75,9 +78,11 @@ class Run:
         runs: Path,
         progress: Progress | None = None,
         save_every: float | None = None,
+        trackers: Sequence[str] = (DEFAULT,),
     ) -> None:
         self.plan, self.folder = plan, plan.folder(runs)
         self.progress = progress or Progress(quiet=True)
+        self.trackers = trackers  # where metrics go, too; no part of what the run is
         self.save_every = save_every  # seconds; None: as often as SAVE_AT_MOST allows
         self.curve: list[dict[str, Any]] = []
         self.spent = {"wall_s": 0.0, "cpu_s": 0.0, "evaluate_s": 0.0, "checkpoint_s": 0.0}
@@ -100,14 +105,29 @@ class Run:
         Raises: PgbenchError for bad input (nothing is written), Interrupted after a stop signal.
         Any other failure becomes a record of status `failed`.
         """
+        ended = self.opened(fresh)
+        if ended is not None:
+            return ended
+        with hush(self.progress.quiet):
+            self.algorithm, self.env, self.loop = build(self.plan)
+        try:
+            self.same_environment()
+            with only_process(self.folder), on_stop(self._stop):
+                return self._train()
+        finally:
+            self.env.close()
+
+    def opened(self, fresh: bool) -> dict[str, Any] | None:
+        """Look into the folder: the record of a finished run, None where there is work left."""
         if fresh and self.folder.exists():
             self._set_aside()
         if (self.folder / "run.json").exists():
             record = read_run(self.folder)
             self.golden = record["environment"]["golden"]
             if record["status"] == "finished":
-                self._same_environment()
+                self.same_environment()
                 tidy(self.folder)
+                catch_up(self.folder, record, self.trackers, self.progress)
                 return record
             self._same_execution(record)
             self.before = record
@@ -116,13 +136,7 @@ class Run:
                 f"{self.folder} has files but no run.json, so it cannot be trusted; "
                 "move it away or give --fresh"
             )
-        self.algorithm, self.env, self.loop = build(self.plan)
-        try:
-            self._same_environment()
-            with only_process(self.folder), on_stop(self._stop):
-                return self._train()
-        finally:
-            self.env.close()
+        return None
 
     def _set_aside(self) -> None:
         with only_process(self.folder):  # never from under a process that works there
@@ -137,7 +151,7 @@ class Run:
         choose_device(how["device"])
         self.plan = replace(self.plan, **{k: how[k] for k in ("device", "compile", "threads")})
 
-    def _same_environment(self) -> None:
+    def same_environment(self) -> None:
         """Take the environment's fingerprint; a run cannot continue on another one."""
         found = golden(self.plan.env, self.plan.env_kwargs)
         if self.golden not in ("", found):
@@ -149,32 +163,27 @@ class Run:
         self.golden = found
 
     def _train(self) -> dict[str, Any]:
-        lived = self._lived()
+        lived = self.lived()
         offset = self._resume() if self.checkpoint.exists() else 0
-        # What a kill undid was spent all the same, and it was a start, whether or not it saved.
-        if self.before is not None:
-            self.created = self.before["created"]
-            self.resumed = int(self.before["provenance"]["resumed"]) + 1
-            self.spent["wall_s"] = max(self.spent["wall_s"], lived)
-        self.began, self.cpu_began = time.monotonic(), time.process_time()
+        self.started(lived, offset)
         self.saved_at, self.save_cost = self.began, 0.0
-        self._write("running")  # first of all: without it a killed run's folder is not trusted
-        self.log = Log(self.folder, self.loop.steps, offset)
         self.progress.start(self.plan, self.loop.steps, self.loop.budget, offset > 0)
+        if note := getattr(self.env, "note", ""):
+            self.progress.note(note)
         try:
             if self.due:
-                self._evaluate_if_due()
+                self.evaluate_if_due()
             for phase in self.loop.phases():
                 self._after(phase)
-            return self._finish()
+            return self.finish()
         except Interrupted:
             self._save()
-            self._write("interrupted")
+            self.write("interrupted")
             raise
         except Exception as error:
             if isinstance(error, PgbenchError) and not isinstance(error, Breach | Diverged):
                 raise
-            record = self._write("failed", error=error)
+            record = self.write("failed", error=error)
             if isinstance(error, Diverged):
                 return record
             raise
@@ -182,7 +191,18 @@ class Run:
             self.progress.stop()
             self.log.close()
 
-    def _lived(self) -> float:
+    def started(self, lived: float, offset: int) -> None:
+        """Count this start, after `lived` seconds of earlier ones; the log goes on at `offset`."""
+        # What a kill undid was spent all the same, and it was a start, whether or not it saved.
+        if self.before is not None:
+            self.created = self.before["created"]
+            self.resumed = int(self.before["provenance"]["resumed"]) + 1
+            self.spent["wall_s"] = max(self.spent["wall_s"], lived)
+        self.began, self.cpu_began = time.monotonic(), time.process_time()
+        self.write("running")  # first of all: without it a killed run's folder is not trusted
+        self.log = Log(self.folder, self.loop.steps, offset, self.trackers, self.progress)
+
+    def lived(self) -> float:
         """Seconds of wall time until the last sign of life of the starts before this one.
 
         The record is written at every start; log and checkpoint grow after it until the end,
@@ -197,20 +217,8 @@ class Run:
 
     def _after(self, phase: Phase) -> None:
         """Log, evaluate and save after a phase; leave if the user asked for it."""
-        loop = self.loop
-        if phase.metrics:
-            values = torch.stack([v.float().reshape(()) for v in phase.metrics.values()]).tolist()
-            metrics = dict(zip(phase.metrics, values, strict=True))
-            bad = [name for name, value in metrics.items() if not math.isfinite(value)]
-            if bad:
-                raise Diverged(
-                    f"{', '.join(bad)} not finite after {loop.steps} {self.plan.env.budget_unit}"
-                )
-            if loop.episodes.mean is not None:
-                metrics["train_return"] = loop.episodes.mean
-            self.log.write("train", loop.steps, metrics)
-        self.progress.update(loop.steps, loop.episodes.mean, phase.metrics)
-        self._evaluate_if_due()
+        self.note(phase)
+        self.evaluate_if_due()
         if self.stop:
             raise Interrupted
         every = self.save_every
@@ -219,7 +227,23 @@ class Run:
         if time.monotonic() - self.saved_at >= every:
             self._save()
 
-    def _evaluate_if_due(self) -> None:
+    def note(self, phase: Phase) -> None:
+        """Log what a phase gave, and show where the run stands."""
+        loop = self.loop
+        if phase.metrics:
+            values = torch.stack([v.float().reshape(()) for v in phase.metrics.values()]).tolist()
+            metrics = dict(zip(phase.metrics, values, strict=True))
+            bad = [name for name, value in metrics.items() if not math.isfinite(value)]
+            if bad:
+                raise Diverged(
+                    f"{', '.join(bad)} not finite after {loop.steps} {self.plan.loop.unit}"
+                )
+            if loop.episodes.mean is not None:
+                metrics["train_return"] = loop.episodes.mean
+            self.log.write("train", loop.steps, metrics)
+        self.progress.update(loop.steps, loop.episodes.mean, phase.metrics)
+
+    def evaluate_if_due(self) -> None:
         """Add a point to the curve, whose last one is the final evaluation."""
         loop, points = self.loop, self.plan.protocol.curve_points
         if (
@@ -251,45 +275,55 @@ class Run:
             )
         if not math.isfinite(result.mean):
             raise Diverged(
-                f"evaluation gave {result.mean} after {self.loop.steps} {self.plan.env.budget_unit}"
+                f"evaluation gave {result.mean} after {self.loop.steps} {self.plan.loop.unit}"
             )
         return result
 
     def costs(self) -> dict[str, float]:
-        """Seconds spent so far, by what they were spent on."""
+        """Seconds spent so far, by what they were spent on; of a stack's CPU time its share."""
         now = {
             "wall_s": time.monotonic() - self.began,
-            "cpu_s": time.process_time() - self.cpu_began,
+            "cpu_s": (time.process_time() - self.cpu_began) / max(self.plan.stack, 1),
         }
         return {key: value + now.get(key, 0.0) for key, value in self.spent.items()}
 
     def _save(self) -> None:
         began = time.monotonic()
-        state = {
+        save_tensors(self.checkpoint, {**self.state(), "loop": self.loop.state_dict()})
+        self.saved_at = time.monotonic()
+        self.save_cost = self.saved_at - began
+        self.spent["checkpoint_s"] += self.save_cost
+
+    def state(self) -> dict[str, Any]:
+        """What is to be saved beside the loop."""
+        return {
             "algorithm": self.algorithm.state_dict(),
-            "loop": self.loop.state_dict(),
             "curve": self.curve,
             "spent": self.costs(),
             "created": self.created,
             "due": self.due,
             "events": self.log.sync(),
         }
-        save_tensors(self.checkpoint, state)
-        self.saved_at = time.monotonic()
-        self.save_cost = self.saved_at - began
-        self.spent["checkpoint_s"] += self.save_cost
 
     def _resume(self) -> int:
         """Load the checkpoint; returns the length of the event log that belongs to it."""
         same_origin(self.algorithm, read_run(self.folder)["algorithm"], self.folder)
         state = load_tensors(self.checkpoint)
+        with whole(self.checkpoint):
+            offset = self.restore(state)
+            self.loop.load_state_dict(state["loop"])
+        return offset
+
+    def restore(self, state: dict[str, Any]) -> int:
+        """Put back what `state` gave; returns the length of the event log."""
         self.algorithm.load_state_dict(state["algorithm"])
-        self.loop.load_state_dict(state["loop"])
-        self.curve, self.spent, self.created = state["curve"], state["spent"], state["created"]
-        self.due = state.get("due", False)
+        self.curve, self.created = list(state["curve"]), str(state["created"])
+        self.spent = {key: float(state["spent"][key]) for key in self.spent}
+        self.due = bool(state.get("due", False))
         return int(state["events"])
 
-    def _finish(self) -> dict[str, Any]:
+    def finish(self) -> dict[str, Any]:
+        """Evaluate the final policy, save it and record it."""
         state = self.algorithm.state
         bad = [name for name in self.algorithm.trained if not bool(state[name].isfinite().all())]
         if bad:
@@ -307,15 +341,16 @@ class Run:
                 "moments": moments.state if moments else None,
             },
         )
-        record = self._write("finished", final=final)
+        record = self.write("finished", final=final)
         shutil.rmtree(self.checkpoint.parent, ignore_errors=True)  # else `tidy` does, next time
         return record
 
-    def _write(
+    def write(
         self, status: str, final: Evaluation | None = None, error: Exception | None = None
     ) -> dict[str, Any]:
+        """The record as the run stands, written to its folder."""
         record = make_record(self, status, final, error)
-        write_json(self.folder / "run.json", record)
+        save_run(self.folder, record)
         return record
 
     def _stop(self) -> None:

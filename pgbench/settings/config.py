@@ -32,7 +32,7 @@ def option(
     below: float | None = None,
     at_most: float | None = None,
     within: tuple[float, float] | None = None,
-    only: Mapping[str, Any] | None = None,
+    only: Mapping[str, Any] | tuple[Mapping[str, Any], ...] = (),
 ) -> Any:
     """A dataclass field with its line of doc and, where the paper gives the value, its section.
 
@@ -40,6 +40,7 @@ def option(
     ones: any finite number); of a tuple each element has it. None and texts are in every range.
     `only={"mode": ("adaptive",)}`: another value than the default is refused unless the setting
     `mode` is one of those; `other(0)` in place of the tuple: unless it is something else than 0.
+    Of several switches all must be on; of several such tables, in a tuple, one.
     """
     if within is not None:
         at_least, at_most = (end if math.isfinite(end) else None for end in within)
@@ -47,7 +48,8 @@ def option(
     if bounds == FINITE and within is None:
         bounds = None
     meta = {
-        "doc": doc, "source": source, "choices": choices, "bounds": bounds, "only": only or {},
+        "doc": doc, "source": source, "choices": choices, "bounds": bounds,
+        "only": (only,) if isinstance(only, Mapping) else only,
     }  # fmt: skip
     return dataclasses.field(default=default, metadata=meta)
 
@@ -81,16 +83,15 @@ def check(config: Any) -> None:
             raise SettingError(f"'{name}' takes {' or '.join(choices)}, not '{value}'")
         if why := misfit(value, field.metadata.get("bounds")):
             raise SettingError(f"{name} {why}")
+    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
     for field in dataclasses.fields(config):
-        if getattr(config, field.name) == field.default:
-            continue
-        for switch, wanted in field.metadata.get("only", {}).items():
-            value = getattr(config, switch)
-            if not _on(value, wanted):
-                raise SettingError(
-                    f"{field.name} is an option of {condition(switch, wanted)}; it does nothing "
-                    f"with {switch}={_word(value)}, leave it out"
-                )
+        if values[field.name] != field.default and not _switched_on(field, values):
+            switches = sorted({s for case in field.metadata["only"] for s in case})
+            at = " and ".join(f"{switch}={_word(values[switch])}" for switch in switches)
+            raise SettingError(
+                f"{field.name} is an option of {conditions(field)}; it does nothing with {at}, "
+                "leave it out"
+            )
 
 
 def active(cls: type, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -103,17 +104,29 @@ def active(cls: type, settings: Mapping[str, Any]) -> dict[str, Any]:
     return {
         key: value
         for key, value in settings.items()
-        if key not in fields  # a keyword of the environment
-        or all(_on(values[k], w) for k, w in fields[key].metadata.get("only", {}).items())
+        if key not in fields or _switched_on(fields[key], values)  # else: of the environment
     }
+
+
+def _switched_on(field: dataclasses.Field[Any], values: Mapping[str, Any]) -> bool:
+    """Whether the setting does something beside these values of all settings."""
+    cases = field.metadata.get("only", ())
+    return not cases or any(all(_on(values[k], w) for k, w in case.items()) for case in cases)
 
 
 def _on(value: Any, wanted: Any) -> bool:
     return bool(value != wanted.value) if isinstance(wanted, other) else value in wanted
 
 
-def condition(switch: str, wanted: Any) -> str:
-    """`mode=adaptive`, `gate=a or b`, `overlong other than 0`."""
+def conditions(field: dataclasses.Field[Any]) -> str:
+    """When a setting does something: `mode=adaptive`, `gate=a or b and k other than 0`; or ""."""
+    return ", or of ".join(
+        " and ".join(_condition(switch, wanted) for switch, wanted in case.items())
+        for case in field.metadata.get("only", ())
+    )
+
+
+def _condition(switch: str, wanted: Any) -> str:
     if isinstance(wanted, other):
         return f"{switch} other than {_word(wanted.value)}"
     return f"{switch}={' or '.join(map(_word, wanted))}"

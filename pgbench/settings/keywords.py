@@ -47,26 +47,39 @@ class Keyword:
 def keywords(entry: Any) -> tuple[dict[str, Keyword], bool]:
     """The keywords of a class or function, its base classes' included, and whether these are all.
 
+    An object that is called passes what it does not name on to its `__wrapped__`, if it has one.
     Not among them: `num_envs`, which the algorithm sets, and what a base class requires of the
     class above it.
     """
     found: dict[str, Keyword] = {}
-    for part in inspect.getmro(entry) if inspect.isclass(entry) else [entry]:
-        function = vars(part).get("__init__") if inspect.isclass(part) else part
-        if function is None or part is object:
-            continue
+    for function, outermost in _takers(entry):
         parameters = inspect.signature(function).parameters.values()
         try:
             hints = typing.get_type_hints(function, include_extras=True)
         except (NameError, TypeError):  # names that exist for type checkers alone
             hints = {}
         for p in parameters:
-            inner = part is not entry and p.default is p.empty
+            inner = not outermost and p.default is p.empty
             if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD) and not inner:
                 found.setdefault(p.name, Keyword(p.default, *_split(hints.get(p.name, Any))))
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             return {k: v for k, v in found.items() if k not in ("self", "num_envs")}, True
     return {k: v for k, v in found.items() if k not in ("self", "num_envs")}, False
+
+
+def _takers(entry: Any) -> list[tuple[Any, bool]]:
+    """What takes the keywords, each function passing what it does not name to the next.
+
+    With each: whether a user gives what it requires, rather than the class below it.
+    """
+    if entry is None:
+        return []
+    if inspect.isclass(entry):
+        owners = [part for part in inspect.getmro(entry) if part is not object]
+        return [(vars(p)["__init__"], p is entry) for p in owners if "__init__" in vars(p)]
+    if inspect.isroutine(entry) or not hasattr(entry, "__wrapped__"):
+        return [(entry, True)]
+    return [(type(entry).__call__, True), *_takers(entry.__wrapped__)]
 
 
 def check_keywords(entry: Any, values: Mapping[str, Any], where: str) -> None:
@@ -90,6 +103,13 @@ def check_needs(config: Any, needs: Mapping[str, Any], where: str) -> None:
             raise SettingError(f"config of {where} lacks {name}, which its loop reads; add it")
         if why := Keyword(None, *_split(hint)).misfit(getattr(config, name)):
             raise SettingError(f"config of {where}: {name} {why}")
+
+
+def hint_words(hint: Any) -> str:
+    """A type and its range in words: `a whole number, at least 1`."""
+    plain, bounds = _split(hint)
+    options = Keyword(None, plain).options
+    return " or ".join(_named(h) for h in options) + (f", {bounds}" if bounds else "")
 
 
 def _split(hint: Any) -> tuple[Any, Bounds | None]:

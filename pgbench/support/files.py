@@ -60,21 +60,30 @@ def write_json(path: Path, value: Any) -> None:
     write_bytes(path, (text + "\n").encode())
 
 
+def read_bytes(path: Path) -> bytes:
+    """What is in a file.
+
+    Raises: PgbenchError naming it if it is missing or cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise PgbenchError(f"there is no file {path}") from error
+    except OSError as error:
+        raise PgbenchError(f"cannot read {path}: {error.strerror}") from error
+
+
 def read_json(path: Path) -> Any:
     """The value in a JSON file.
 
     Raises: PgbenchError naming the file if it is missing or no JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise PgbenchError(f"there is no file {path}") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        return json.loads(read_bytes(path).decode())
+    except (ValueError, RecursionError) as error:
         raise PgbenchError(
             f"{path} is not valid JSON ({error}); it was not written by pgbench"
         ) from error
-    except OSError as error:
-        raise PgbenchError(f"cannot read {path}: {error.strerror}") from error
 
 
 def save_tensors(path: Path, value: Any) -> None:
@@ -93,13 +102,30 @@ def load_tensors(path: Path) -> Any:
     """
     import torch
 
-    try:
+    if not path.exists():
+        raise PgbenchError(f"there is no file {path}")
+    with whole(path):
         return _map_arrays(torch.load(path, map_location="cpu", weights_only=True), pack=False)
-    except FileNotFoundError as error:
-        raise PgbenchError(f"there is no file {path}") from error
-    except Exception as error:  # torch raises many kinds for a damaged file
+
+
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[None]:
+    """Take what was saved in `path`: whatever goes wrong inside, the file is damaged.
+
+    What is missing, or of another type, is met where it is used, as errors of many kinds.
+
+    Raises: PgbenchError naming the file; one from inside passes as it is.
+    """
+    try:
+        yield
+    except (PgbenchError, MemoryError):
+        raise
+    except Exception as error:
+        if type(error).__name__ == "OutOfMemoryError":  # of a device
+            raise
         raise PgbenchError(
-            f"{path} is damaged ({type(error).__name__}); start this run again with --fresh"
+            f"{path} is damaged, or was saved by other code ({type(error).__name__}: {error}); "
+            "start this run again with --fresh"
         ) from error
 
 

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Callable
 
 from pgbench.errors import PgbenchError
 
 
 def report_errors(program: Callable[[list[str]], object]) -> None:
-    """Call `program` with the command line's words; errors become one line and an exit code."""
+    """Call `program` with the command line's words; errors become one line and an exit code.
+
+    A warning, whoever gives it, becomes a line without path and source; `--debug` shows those.
+    """
     debug = "--debug" in sys.argv
+    before = warnings.formatwarning
+    if not debug:
+        warnings.formatwarning = lambda message, *where: f"pgbench: warning: {_line(message)}\n"
     arguments = [word for word in sys.argv[1:] if word != "--debug"]
     try:
         program(arguments)
@@ -38,8 +45,14 @@ def report_errors(program: Callable[[list[str]], object]) -> None:
             raise
         say(f"unexpected {type(error).__name__}: {error} (--debug shows where)")
         raise SystemExit(1) from None
+    finally:
+        warnings.formatwarning = before
 
 
 def say(text: str) -> None:
     """One line on standard error."""
-    print("pgbench: " + " ".join(text.split()), file=sys.stderr)
+    print(f"pgbench: {_line(text)}", file=sys.stderr)
+
+
+def _line(text: object) -> str:
+    return " ".join(str(text).split())

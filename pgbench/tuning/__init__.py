@@ -5,13 +5,12 @@ measure; the others are quasi-random points of a declared space, the same for ev
 scores the mean of its runs on tuning seeds, which no board uses, for training and evaluation; a
 failed run scores the environment's random anchor, or the worst run of the study where there is no
 anchor. Of several studies (each with seeds and points of its own) the one whose best is the median
-gives the setting. Imports `bench` and below; `space` says what is drawn, `search` runs it.
+gives the setting. Imports `bench` and below. Start here, then `space` (what is drawn) and `search`.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -22,7 +21,7 @@ from pgbench.bench.job import Job
 from pgbench.errors import PgbenchError
 from pgbench.runs.plan import Plan, Protocol, make_plan
 from pgbench.settings.config import active, digest, plain
-from pgbench.statistics.intervals import mean, t_interval
+from pgbench.statistics.intervals import mean, mean_interval
 from pgbench.support.files import read_json, write_bytes, write_json
 from pgbench.tuning.journal import Seed, draws
 from pgbench.tuning.space import (
@@ -82,7 +81,7 @@ class Tuning:
 
     def folder(self, runs: Path) -> Path:
         """`<runs>/tune/<algorithm>/<environment>/<digest>`."""
-        return runs / "tune" / self.base.algo.name / self.base.env.id / self.digest[:12]
+        return runs / "tune" / self.base.algo.name / self.base.env.folder / self.digest[:12]
 
     def sampler_seed(self, study: int) -> int:
         """What scrambles the points of a study: nobody chooses it."""
@@ -215,9 +214,9 @@ def summary(tuning: Tuning, ended: Ended) -> dict[str, Any]:
         "algorithm": base.algo.name,
         "environment": base.env.name,
         "budget": base.budget,
-        "unit": base.env.budget_unit,
+        "unit": base.loop.unit,
         "protocol": asdict(base.protocol),
-        "metric": asdict(metric),
+        "metric": metric.told,
         "fixed": dict(tuning.fixed),
         "identity": base.identity,
         "space": table_of(tuning.space),
@@ -261,13 +260,13 @@ def _study(tuning: Tuning, index: int, ended: Sequence[Sequence[Seed]]) -> dict[
     for number, (params, seeds) in enumerate(zip(tuning.points(index), ended, strict=True)):
         values = counted(seeds, floor.score)
         assert values is not None
-        interval = t_interval(values)
+        interval = mean_interval(values, *tuning.base.env.metrics[0].bounds(values))
         trials.append(
             {
                 "trial": number,
                 "params": params,
                 "score": mean(values),
-                "interval": None if math.isnan(interval[0]) else list(interval),
+                "interval": interval and list(interval),
                 "seeds": [dict(seed) for seed in seeds],
             }
         )

@@ -14,7 +14,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from pgbench.errors import PgbenchError, install
+from pgbench.records.schema import Count, Number
 from pgbench.settings.config import canonical
 from pgbench.support.files import write_bytes
 from pgbench.tuning.space import Choices, Range, Space
@@ -23,8 +26,23 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.study import Study
 
-Seed = Mapping[str, Any]  # what one run gave: seed, status, score, failure, error, record, checksum
+Seed = Mapping[str, Any]  # what one run gave, see `_Seed`
 PAYLOAD = "pgbench"  # the user attribute of a trial that holds all that is read back
+
+
+class _Seed(msgspec.Struct):
+    seed: Count
+    status: str
+    score: Number | None
+    failure: str | None
+    error: str | None
+    record: str | None
+    checksum: str | None
+
+
+class _Payload(msgspec.Struct):
+    params: dict[str, Any]
+    seeds: list[_Seed]
 
 
 def need_optuna() -> Any:
@@ -147,15 +165,15 @@ class Journal:
         found = list[list[Seed]]()
         try:
             for trial in self._study(name).trials:
-                payload = trial.user_attrs[PAYLOAD]
-                if canonical(payload["params"]) != canonical(planned[trial.number]):
+                payload = msgspec.convert(trial.user_attrs[PAYLOAD], _Payload)
+                if canonical(payload.params) != canonical(planned[trial.number]):
                     raise PgbenchError(
                         f"the journal {self.path} has another trial {trial.number} than this "
                         "optuna and scipy draw; install the versions that it began with, or "
                         f"delete {self.path.parent.parent} to start over"
                     )
-                found.append(list(payload["seeds"]))
-        except (KeyError, IndexError, TypeError, ValueError) as error:
+                found.append(trial.user_attrs[PAYLOAD]["seeds"])
+        except (LookupError, TypeError, ValueError, msgspec.ValidationError) as error:
             raise self._damaged(f"{type(error).__name__}: {error}") from error
         return found
 

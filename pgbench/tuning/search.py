@@ -8,7 +8,6 @@ continue from their checkpoints, and one that an orphaned job still works on is 
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import time
 from collections.abc import Callable
@@ -61,12 +60,7 @@ class Work:
         """Share of the budget that is spent, from the run's own log."""
         if self.state not in ("running", "elsewhere"):
             return 0.0
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            with open(self.folder / "events.jsonl", "rb") as file:
-                file.seek(max(0, file.seek(0, 2) - 2000))
-                last = file.read().rstrip(b"\n").rpartition(b"\n")[2]
-            return float(json.loads(last)["step"]) / self.job.budget
-        return 0.0
+        return self.job.spent(self.folder)
 
 
 @dataclass
@@ -85,6 +79,7 @@ class Search:
     plans: dict[tuple[int, int], Plan] = field(default_factory=dict)  # of study and trial
     stopping: bool = False
     refused: str = ""
+    log: str = "tensorboard"  # where the runs' metrics go, too
 
     @property
     def folder(self) -> Path:
@@ -147,7 +142,7 @@ class Search:
             for i in range(len(self.ended[k]), tuning.trials):
                 plan = self._plan(k, i)
                 for seed in tuning.run_seeds(k):
-                    job = tuning.job(points[i], seed, runs)
+                    job = replace(tuning.job(points[i], seed, runs), log=self.log)
                     self.works.append(Work(k, i, job, replace(plan, seed=seed).folder(runs)))
 
     def _plan(self, study: int, trial: int) -> Plan:

@@ -1,7 +1,7 @@
 """What an algorithm and an environment hand over, checked where they hand it over.
 
 Every loop and the evaluation step, act and learn through these functions, so that one place says
-what is accepted (docs/contract.md has it in words). Whatever is odd is a `Breach`, one line that
+what is accepted (docs/plugins.md has it in words). Whatever is odd is a `Breach`, one line that
 names whose it is and what was expected; a number that is not finite is `Diverged`.
 """
 
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import torch
 from gymnasium.spaces import Box, Discrete, Space
-from gymnasium.vector import AutoresetMode
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -33,7 +33,7 @@ class Step(NamedTuple):
     """What one step of n environments gave."""
 
     obs: Array  # (n, d) what to act on next
-    reward: Array  # (n,) float
+    reward: Array  # (n,) float; (n, k) of an environment with VectorReward
     terminated: NDArray[np.bool_]  # (n,)
     truncated: NDArray[np.bool_]  # (n,)
     done: NDArray[np.bool_]  # (n,)
@@ -50,7 +50,13 @@ def check_env(env: Any, name: str, num_envs: int, capabilities: Mapping[str, typ
     if not hasattr(env, "single_action_space"):
         raise PgbenchError(
             f"{name} is {type(env).__name__}, which is no vector environment; its entry point "
-            "returns a gymnasium.vector.VectorEnv (docs/contract.md)"
+            "returns a gymnasium.vector.VectorEnv (docs/plugins.md)"
+        )
+    if isinstance(env, SyncVectorEnv | AsyncVectorEnv):
+        raise PgbenchError(
+            f"{name} is Gymnasium's {type(env).__name__}, which cannot be saved in the middle of a "
+            "run; return pgbench.worlds.lanes.Lanes(make_one, num_envs) instead, where make_one() "
+            "makes one environment (docs/environments.md)"
         )
     lacks = []
     if env.num_envs != num_envs:
@@ -71,7 +77,7 @@ def check_env(env: Any, name: str, num_envs: int, capabilities: Mapping[str, typ
             lacks += _odd_spaces(env.single_observation_space, env.single_action_space, capability)
     if lacks:
         raise PgbenchError(
-            f"{name} cannot be trained on as it is: {'; '.join(lacks)}; docs/contract.md says "
+            f"{name} cannot be trained on as it is: {'; '.join(lacks)}; docs/plugins.md says "
             "what an environment must be"
         )
 
@@ -123,11 +129,16 @@ def reset(env: Any, seeds: Sequence[int]) -> Array:
     given = env.reset(seed=list(seeds))
     if not (isinstance(given, tuple) and len(given) == 2):
         raise Breach(f"{_name(env)}.reset gives {_shown(given)}, not (observations, info)")
-    return _observations(env, given[0], len(seeds))
+    obs = _observations(env, given[0], len(seeds))
+    if isinstance(env.single_observation_space, Box):
+        _finite(env, "observations", obs)
+    return obs
 
 
-def step(env: Any, actions: Any, successors: bool = True) -> Step:
+def step(env: Any, actions: Any, successors: bool = True, finite: bool = True) -> Step:
     """One step of all environments; `successors`: whether the last observations are wanted.
+
+    `finite`: whether to look at the numbers here, as `finite_step` does.
 
     Raises: Breach, Diverged.
     """
@@ -140,7 +151,6 @@ def step(env: Any, actions: Any, successors: bool = True) -> Step:
     n = len(actions)
     obs = _observations(env, given[0], n)
     reward = _vector(env, "rewards", given[1], n)
-    _finite(env, "rewards", reward)
     terminated, truncated = (
         _vector(env, what, x, n).astype(bool, copy=False)
         for what, x in (("terminated", given[2]), ("truncated", given[3]))
@@ -162,8 +172,22 @@ def step(env: Any, actions: Any, successors: bool = True) -> Step:
                     f"{obs.shape[1:]}"
                 )
             next_obs[row] = last[row]
-        _finite(env, "observations", next_obs)
-    return Step(obs, reward, terminated, truncated, done, next_obs)
+    taken = Step(obs, reward, terminated, truncated, done, next_obs)
+    if finite:
+        finite_step(env, taken, slice(None))
+    return taken
+
+
+def finite_step(env: Any, taken: Step, rows: slice) -> None:
+    """Refuse numbers of the environments `rows` that no network can learn from.
+
+    Raises: Diverged.
+    """
+    if isinstance(env.single_observation_space, Box):
+        _finite(env, "observations", taken.obs[rows])
+        if taken.next_obs is not taken.obs:
+            _finite(env, "observations", taken.next_obs[rows])
+    _finite(env, "rewards", taken.reward[rows])
 
 
 def _observations(env: Any, given: Any, n: int) -> Array:
@@ -176,19 +200,22 @@ def _observations(env: Any, given: Any, n: int) -> Array:
             f"{_name(env)} gives observations of shape {obs.shape} and type {obs.dtype}, not "
             f"numbers of shape {(n, *space.shape)}"
         )
-    _finite(env, "observations", obs)
     return obs
 
 
 def _vector(env: Any, what: str, given: Any, n: int) -> Array:
+    size = getattr(env, "reward_size", 0) if what == "rewards" else 0
     values = np.asarray(given)
     if values.dtype == object:
         with contextlib.suppress(TypeError, ValueError):  # said below
             values = values.astype(np.float64)
-    if values.shape != (n,) or values.dtype.kind not in NUMBERS:
+    if values.shape != ((n, size) if size else (n,)) or values.dtype.kind not in NUMBERS:
+        wanted = f"{size} numbers an environment, ({n}, {size})" if size else (
+            f"one number or bool an environment, ({n},)"
+        )  # fmt: skip
         raise Breach(
             f"{_name(env)}.step gives {what} of shape {values.shape} and type {values.dtype}, not "
-            f"one number or bool an environment, ({n},)"
+            f"{wanted}"
         )
     return values.astype(np.float64) if what == "rewards" and values.dtype.kind != "f" else values
 

@@ -41,8 +41,9 @@ def test_progress_of_a_torn_or_missing_log_is_nothing(suite_file, tmp_path):
     task = tasks_of(suite_file, tmp_path)[0]
     assert task.progress() == 0.0
     task.folder.mkdir()
-    (task.folder / "events.jsonl").write_text('{"kind": "tra')
-    assert task.progress() == 0.0
+    for text in ('{"kind": "tra', "[1]", "7", "", '{"step": null}', '{"step": 1e400}', "[" * 5000):
+        (task.folder / "events.jsonl").write_text(text)
+        assert task.progress() == 0.0, text
 
 
 def test_lines_say_each_end_once(suite_file, tmp_path):

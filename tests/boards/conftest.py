@@ -24,8 +24,9 @@ def _row(name, paper, rank, complete, iqm, runs):
     finished, started, expected = runs
     return {
         "key": name, "name": name, "algorithm": name.partition(" ")[0], "paper": paper,
-        "rank": rank, "complete": complete, "iqm": iqm, "mean": iqm, "gap": iqm and [0.5, 0.4, 0.6],
-        "median": iqm and iqm[0],
+        "rank": rank, "ranks": rank and [rank, 2], "complete": complete, "iqm": iqm, "mean": iqm,
+        "lead": iqm and [0.1, -0.2, 0.4], "gap": iqm and [0.5, 0.4, 0.6],
+        "median": iqm and iqm[0], "below_floor": 0,
         "runs": {"finished": finished, "started": started, "expected": expected},
         "evidence": "claimed", "tuning": "paper", "changed": {}, "cost": None,
     }  # fmt: skip
@@ -33,7 +34,8 @@ def _row(name, paper, rank, complete, iqm, runs):
 
 def _task(name, rank, complete, mean, scores, failed=()):
     return {
-        "key": name, "name": name, "rank": rank, "complete": complete, "mean": mean,
+        "key": name, "name": name, "rank": rank, "ranks": rank and [rank, 2], "complete": complete,
+        "mean": mean, "lead": None,
         "median": mean[0], "iqm": mean[0], "min": min(scores), "max": max(scores),
         "runs": {"finished": len(scores) - len(failed), "started": len(scores), "expected": 2},
         "evidence": "claimed", "tuning": "paper", "curve": [], "cost": None,
@@ -74,7 +76,7 @@ def small_model():
     anchors = {"floor_origin": "", "reference_origin": "", "golden": None}
     metric = {"name": "return", "direction": "max", "unit": ""}
     return {
-        "board": "toy_v1", "title": "Toys & 100% more", "about": "", "format": 2, "rules": 1,
+        "board": "toy_v1", "title": "Toys & 100% more", "about": "", "format": 3, "rules": 1,
         "pgbench": "0.2.0", "digest": {"records": "ab" * 32, "results": "0123456789abcdef" * 4},
         "newest": "2026-11-22T15:00:00Z",
         "counts": {"records": 9, "expected": 12, "finished": 8, "failed": 1, "complete": False},
@@ -94,6 +96,14 @@ def small_model():
                     _row(MDPO, "arXiv:2005.09814", 1, True, [0.4, 0.3, 0.5], (3, 4, 4)),
                     _row("sac", "arXiv:1812.05905", None, False, None, (1, 1, 4)),
                 ],
+                "power": {
+                    "alpha": 0.05, "power": 0.8,
+                    "tables": {
+                        "all": {"seeds": 2, "rows": 3, "deviation": 0.1, "pair": 0.25,
+                                "rank": 0.31},
+                        "up-v0": None,
+                    },
+                },
                 "tasks": tasks, "pairs": [], "profile": {"tau": [], "rows": {}}, "apart": [],
             }
         ],

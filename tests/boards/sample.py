@@ -164,6 +164,13 @@ class _Builder:
             "seeds": self.seeds, "episodes": self.episodes,
             "environments": [self.environment(e) for e in environments],
             "rows": rows, "tasks": tasks,
+            "power": {
+                "alpha": 0.05, "power": 0.8,
+                "tables": {
+                    "all": {"seeds": self.seeds, "rows": len(rows), "deviation": 0.1,
+                            "pair": 0.132, "rank": 0.153},
+                } if rows else {},
+            },
             "pairs": [
                 _pair(a, b, scores)
                 for i, a in enumerate(complete)
@@ -240,7 +247,8 @@ class _Builder:
         expected = self.seeds * environments
         return {
             "key": key, "name": name + "".join(f", {k}={v}" for k, v in changed.items()),
-            "algorithm": name.split(" ")[0], "paper": paper, "rank": None,
+            "algorithm": name.split(" ")[0], "paper": paper, "rank": None, "ranks": None,
+            "lead": [-0.1, -0.3, 0.0], "below_floor": failed,
             "complete": len(pooled) == expected,
             "iqm": [centre, *(None if v is None else v - mean[0] + centre for v in mean[1:])],
             "mean": mean, "gap": _interval([max(0.0, 1 - value) for value in pooled]),
@@ -264,7 +272,8 @@ class _Builder:
             )
         return {
             "key": key, "name": name + "".join(f", {k}={v}" for k, v in changed.items()),
-            "rank": None, "complete": len(cell) == self.seeds, "mean": _interval(scores),
+            "rank": None, "ranks": None, "complete": len(cell) == self.seeds,
+            "mean": _interval(scores), "lead": None if len(cell) < 3 else [-10.0, -30.0, 0.0],
             "median": median(scores), "iqm": _iqm(scores), "min": min(scores), "max": max(scores),
             "runs": {"finished": finished, "started": len(cell), "expected": self.seeds},
             **_class(a),
@@ -304,6 +313,7 @@ def _rank(rows, field, sign):
 
     for row in ranked:
         row["rank"] = 1 + sum(beats(other, row) for other in ranked)
+        row["ranks"] = [row["rank"], len(ranked) - sum(beats(row, other) for other in ranked)]
 
 
 def _pair(a, b, scores):

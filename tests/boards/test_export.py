@@ -219,7 +219,7 @@ def test_models_of_records_are_rendered(make_record):
     for records in (whole, []):
         model = build_model("toys-v1", records)
         assert "toys-v1" in cite(model, [])
-        assert to_csv(model).count(",trpo,") == (9 if records else 0)
+        assert to_csv(model).count(",trpo,") == (11 if records else 0)
         assert to_latex(model).count(r"\bottomrule") == bool(records)
         assert export(model, "huggingface").keys() >= {"README.md"}
         for file, content in (export(model, "rliable") | export(model, "marl-eval")).items():

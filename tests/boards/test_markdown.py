@@ -25,7 +25,7 @@ def test_worked_row(make_record, page):
     # Scores 2, 3, 4: mean 3, s = 1, t(0.975, 2) = 4.302653, half width 2.484.
     text = page([make_record("ppo", s, (1.0 + s, 3.0 + s)) for s in range(3)])
     assert cells(text, "toy-v0") == [
-        ["1", "ppo", "3.000 [0.516, 5.484]", "3.000", "2.000", "4.000", "3 / 3"]
+        ["1", "ppo", "3.000 [0.516, 5.484]", "-", "3.000", "2.000", "4.000", "3 / 3"]
     ]
     assert re.search(r"\| ppo +\| +333 \| +3 s \|", text.split("## Cost and provenance")[1])
 
@@ -64,7 +64,7 @@ def test_footer(make_record, page):
 def test_markup_in_a_setting_cannot_break_the_table(make_record, page):
     text = page([make_record(config={"note": "a|b<script>"}, changed=["note"])])
     assert r"ppo (note=a\|b&lt;script>)" in text
-    assert len(cells(text, "toy-v0")[0]) == 7
+    assert len(cells(text, "toy-v0")[0]) == 8
 
 
 def test_an_empty_board_is_a_page(page):

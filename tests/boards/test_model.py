@@ -5,6 +5,7 @@ import random
 
 import pytest
 
+from pgbench.boards.markdown import to_markdown
 from pgbench.boards.model import build_model, content_digest, results_digest
 from pgbench.records.suite import read_suite
 from pgbench.settings.config import canonical
@@ -86,10 +87,13 @@ def test_pairs_and_ranks(whole, suite):
     model = build_model("b", whole, suite)
     (pair,) = track(model)["pairs"]
     assert (pair["a"], pair["b"]) == ("ppo, fast", "ppo")
-    # Every seed's difference is (0.4 + 0.04) / 2: no spread, so it is certain.
+    # Means 0.31 and 0.53; Welch over both environments.
     assert pair["difference"][0] == pytest.approx(0.22)
     assert pair["probability"][0] == 1.0
-    assert [(r["key"], r["rank"]) for r in track(model)["rows"]] == [("ppo, fast", 1), ("ppo", 2)]
+    assert [(r["key"], r["rank"], r["ranks"]) for r in track(model)["rows"]] == [
+        ("ppo, fast", 1, [1, 1]), ("ppo", 2, [2, 2]),
+    ]  # fmt: skip
+    assert [r["lead"][0] for r in track(model)["rows"]] == pytest.approx([0.22, -0.22])
     assert track(model)["profile"]["rows"]["ppo"]["value"][0] == 1.0
 
 
@@ -209,3 +213,62 @@ def test_an_unknown_stamped_record_changes_nothing(whole, suite):
     stamps = [{"kind": "verified", "record": "0" * 64, "by": "x"}]
     one, other = build_model("b", whole, suite, stamps), build_model("b", whole, suite)
     assert one == other
+
+
+def test_a_runaway_counts_as_the_floor_in_means_and_raw_beside(whole, suite, make_record):
+    wind = {"environment.kwargs": {"wind": 1}, "identity.env_kwargs": {"wind": 1}}
+    lost = make_record("ppo", 0, (-90_000.0, -90_002.0), "other-v0", changes=wind)
+    kept = [r for r in whole if not (r["environment"]["id"] == "other-v0"
+            and r["protocol"]["seed"] == 0 and r["algorithm"]["config"]["lr"] == 0.1)]  # fmt: skip
+    model = build_model("b", [*kept, lost], suite)
+    found = row(model, "ppo")
+    # Toy 0.1, 0.2, 0.3; other 0 (and not -899), 0.42, 0.43.
+    assert found["mean"][0] == pytest.approx((0.6 + 0.85) / 6)
+    assert found["below_floor"] == 1 and row(model, "ppo, fast")["below_floor"] == 0
+    assert row(model, "ppo", "other-v0")["min"] == -90_001.0
+    for name in ("iqm", "mean", "gap"):
+        value, low, high = found[name]
+        assert 0 <= low <= value <= high
+    assert found["gap"][2] <= 1 and found["lead"][0] == pytest.approx(1.45 / 6 - 0.53)
+    assert "1 run is below the floor" in to_markdown(model)
+
+
+def bounded(make_record, algo, values, env="inverted-pendulum-v0"):
+    metric = {"environment.metric": {"name": "return per episode", "direction": "max", "unit": ""}}
+    return [make_record(algo, s, (v,), env, changes=metric) for s, v in enumerate(values)]
+
+
+def test_intervals_stay_between_the_bounds_of_the_catalogue(make_record):
+    values = [155.0, 1000.0, 1000.0, 1000.0, 1000.0]
+    (found,) = build_model("b", bounded(make_record, "ppo", values))["tracks"]
+    (only,) = found["tasks"]["inverted-pendulum-v0"]
+    value, low, high = only["mean"]
+    assert 0 < low < 500 and value == 831.0 < high <= 1000
+    # Longer episodes, say: a score beyond the bound takes it away.
+    (found,) = build_model("b", bounded(make_record, "ppo", [*values, 1500.0]))["tracks"]
+    assert found["tasks"]["inverted-pendulum-v0"][0]["mean"][2] > 1000
+    # A stranger has none, nor has a record of another metric.
+    (found,) = build_model("b", bounded(make_record, "ppo", values, "toy-v0"))["tracks"]
+    assert found["tasks"]["toy-v0"][0]["mean"][2] > 1000
+
+
+def test_equal_runs_have_no_interval_and_two_no_rank(make_record):
+    records = [*bounded(make_record, "ppo", [1000.0] * 5), *bounded(make_record, "sac", [1.0, 2.0])]
+    (found,) = build_model("b", records)["tracks"]
+    rows = {r["key"]: r for r in found["tasks"]["inverted-pendulum-v0"]}
+    assert rows["ppo"]["mean"] == [1000.0, None, None] and rows["ppo"]["rank"] == 1
+    assert rows["sac"]["mean"] == [1.5, None, None]
+    assert rows["sac"]["rank"] is rows["sac"]["ranks"] is rows["sac"]["lead"] is None
+    json.dumps(found, allow_nan=False)
+
+
+def test_a_track_tells_what_its_seeds_find(whole, suite):
+    found = track(build_model("b", whole, suite))["power"]
+    assert (found["alpha"], found["power"]) == (0.05, 0.8)
+    assert set(found["tables"]) == {"all", "toy-v0", "other-v0"}
+    one = found["tables"]["toy-v0"]
+    assert (one["seeds"], one["rows"]) == (3, 2)
+    # Both rows have the scores' deviation of 1; of normal ones the median variance is 0.69 of it.
+    assert one["deviation"] == pytest.approx((1 / 0.6931) ** 0.5, rel=1e-3)
+    assert one["pair"] == pytest.approx(3.071 * one["deviation"], rel=1e-3)
+    assert track(build_model("b", whole[:2], suite))["power"]["tables"]["toy-v0"] is None

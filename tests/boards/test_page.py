@@ -132,27 +132,31 @@ def test_every_row_and_number_is_in_the_tables(sample_model):
     for track in model["tracks"]:
         for row in track["rows"]:
             attributes, cells = next(rows)
-            text, exact = zip(*cells[:12], strict=True)
+            text, exact = zip(*cells[:13], strict=True)
             assert attributes["data-key"] == row["key"]
-            assert text[0] == ("–" if row["rank"] is None else str(row["rank"]))
+            low, high = row["ranks"] or (None, None)
+            ranks = f"{row['rank']}" + ("" if low == high else f"[{low}, {high}]")
+            assert text[0] == ("–" if row["rank"] is None else ranks)
             assert row["name"] in text[1] and row["paper"] in text[1]
             assert ("incomplete" in text[1]) == (not row["complete"])
             assert text[2] == shown(row["iqm"], 3)
-            assert (text[3], text[5]) == (shown(row["mean"], 3), shown(row["gap"], 3))
-            assert text[4] == f"{row['median']:.3f}"
-            fields = [row["iqm"][0], row["mean"][0], row["median"], row["gap"][0]]
-            assert [float(x) for x in exact[2:6]] == fields
+            assert [text[i] for i in (3, 4, 6)] == [
+                shown(row[key], 3) for key in ("mean", "lead", "gap")
+            ]
+            assert text[5] == f"{row['median']:.3f}"
+            fields = [*(row[key][0] for key in ("iqm", "mean", "lead")), row["median"]]
+            assert [float(x) for x in exact[2:7]] == [*fields, row["gap"][0]]
             counts = row["runs"]
-            assert text[6].startswith(f"{counts['finished']} of {counts['expected']}")
+            assert text[7].startswith(f"{counts['finished']} of {counts['expected']}")
             failed = counts["started"] - counts["finished"]
             missing = counts["expected"] - counts["started"]
-            assert (f"{failed} failed" in text[6]) == (failed > 0)
-            assert (f"{missing} not run" in text[6]) == (missing > 0)
-            assert (text[7], text[8]) == (evidence(row), row["tuning"])
-            assert text[9] == f"{row['cost']['steps_per_s']:,.0f}"
+            assert (f"{failed} failed" in text[7]) == (failed > 0)
+            assert (f"{missing} not run" in text[7]) == (missing > 0)
+            assert (text[8], text[9]) == (evidence(row), row["tuning"])
+            assert text[10] == f"{row['cost']['steps_per_s']:,.0f}"
             times = [row["cost"]["wall_s"], row["cost"]["cpu_s"]]
-            assert text[10] == "".join(f"{t:.{int(t < 10)}f} s" for t in times)
-            assert text[11] == "10,119452 MiB"
+            assert text[11] == "".join(f"{t:.{int(t < 10)}f} s" for t in times)
+            assert text[12] == "10,119452 MiB"
         for environment in track["environments"]:
             for row in track["tasks"][environment["id"]]:
                 attributes, cells = next(rows)
@@ -160,8 +164,8 @@ def test_every_row_and_number_is_in_the_tables(sample_model):
                 digits = 1 if environment["id"] in ("swimmer-v0", "depot-v0") else 0
                 assert attributes["data-name"] == row["name"]
                 assert text[2] == shown(row["mean"], digits)
-                assert text[3:5] == [f"{row[key]:,.{digits}f}" for key in ("iqm", "median")]
-                assert text[5] == f"{row['min']:,.{digits}f} to {row['max']:,.{digits}f}"
+                assert text[4:6] == [f"{row[key]:,.{digits}f}" for key in ("iqm", "median")]
+                assert text[6] == f"{row['min']:,.{digits}f} to {row['max']:,.{digits}f}"
     assert next(rows, None) is None
 
 
@@ -202,6 +206,7 @@ def test_missing_values(sample_model, small_model):
     model = sample_model(algorithms=3)
     row = model["tracks"][0]["rows"][0]
     row |= {"iqm": None, "mean": [None, None, None], "gap": None, "median": None, "cost": None}
+    row |= {"lead": None}
     row |= {"rank": None, "complete": False}
     task = model["tracks"][0]["tasks"]["hopper-v0"][0]
     task |= {
@@ -215,7 +220,7 @@ def test_missing_values(sample_model, small_model):
     task |= {"curve": [], "cost": dict.fromkeys(task["cost"])}
     page = Page(render_page(model))
     cells = [text for text, _ in page.rows[0][1]]
-    assert cells[0] == "–" and cells[2:6] == ["–"] * 4 and cells[9:] == ["–", "––", "––"]
+    assert cells[0] == "–" and cells[2:7] == ["–"] * 5 and cells[10:] == ["–", "––", "––"]
     assert page.rows[0][1][2][1] is None  # nothing to sort by: last in both directions
     assert render_page(small_model).count("<table") == 3
 
@@ -239,7 +244,10 @@ def test_boards_built_from_records(make_record, suite_file):
         for seed in range(3)
     ]
     free = render_page(build_model("free", records))
-    assert "they state no floor and no reference" in free and "IQM" in free
+    first = free[free.index("<table") : free.index("</table>")]
+    assert "state no floor and no reference" in first and "IQM" not in first
+    for column in ("toy-v0", "other-v0", ">2.500<", ">7.500<"):  # means of the environments
+        assert column in first
     assert "ppo" in render_page(build_model("given", records, read_suite(suite_file())))
 
 

@@ -35,11 +35,12 @@ def test_csv_of_the_small_board(small_model):
     text = to_csv(small_model)
     rows = read(text)
     assert tuple(rows[0]) == COLUMNS
-    # 3 algorithms x 4 statistics over all, 3 + 2 algorithms x 5 in one environment.
-    assert len(rows) == 3 * 4 + 5 * 5
+    # 3 algorithms x 5 statistics over all, 3 + 2 algorithms x 6 in one environment.
+    assert len(rows) == 3 * 5 + 5 * 6
     assert pick(rows, environment="all", algorithm="ppo", statistic="iqm") == {
         "board": "toy_v1", "track": "200_steps", "environment": "all", "algorithm": "ppo",
-        "rank": "1", "complete": "true", "metric": "normalised score", "statistic": "iqm",
+        "rank": "1", "rank_low": "1", "rank_high": "2", "complete": "true",
+        "metric": "normalised score", "statistic": "iqm",
         "value": "0.5", "low": "0.25", "high": "0.75", "runs_finished": "4", "runs_started": "4",
         "runs_expected": "4", "results": "0123456789abcdef" * 4,
     }  # fmt: skip
@@ -99,10 +100,10 @@ def test_latex_cells_of_the_small_board(small_model):
         ["", "up-v0", "down-v0", "IQM", ""],
         ["algorithm", r"{\scriptsize return $\uparrow$}", r"{\scriptsize cost $\downarrow$}",
          r"{\scriptsize normalised $\uparrow$}", "rank"],
-        ["ppo", r"$\mathbf{1{,}500}$", r"$\mathbf{0.750}$", r"$\mathbf{0.500}$", "1"],
+        ["ppo", r"$\mathbf{1{,}500}$", r"$\mathbf{0.750}$", r"$\mathbf{0.500}$", "1 {[}1, 2]"],
         ["", r"{\scriptsize $[1{,}000,\ 2{,}000]$}", r"{\scriptsize $[0.500,\ 1.000]$}",
          r"{\scriptsize $[0.250,\ 0.750]$}", ""],
-        ["mdpo (paper form)", "$300$", r"$\mathbf{0.250}$", r"$\mathbf{0.400}$", "1"],
+        ["mdpo (paper form)", "$300$", r"$\mathbf{0.250}$", r"$\mathbf{0.400}$", "1 {[}1, 2]"],
         ["", r"{\scriptsize $[-20,\ 620]$}", r"{\scriptsize $[0.125,\ 0.375]$}",
          r"{\scriptsize $[0.300,\ 0.500]$}", ""],
         [r"sac$^{\dagger}$", "$900$", "--", "--", "--"],
@@ -110,13 +111,16 @@ def test_latex_cells_of_the_small_board(small_model):
     assert r"\caption{Toys \& 100\% more. 200 steps: mean score of the final policy over 2 " in text
     assert r"results \texttt{0123456789ab}.}" in text
     assert "incomplete, hence not ranked" in text
+    assert (
+        r"With 2 seeds a difference of 0.25 between two rows is found with a power of 80\%." in text
+    )
     assert r"\label{tab:toy-v1-200-steps}" in text
     assert f"sha256:{'0123456789abcdef' * 4}" in text.splitlines()[0]
 
 
 def test_best_of_an_incomplete_row_is_not_bold(small_model):
     row = small_model["tracks"][0]["tasks"]["up-v0"][2]
-    row["rank"] = 1
+    row |= {"rank": 1, "ranks": [1, 3]}
     assert r"sac$^{\dagger}$ & $900$" in to_latex(small_model)
     row["complete"] = True
     assert r"sac$^{\dagger}$ & $\mathbf{900}$" in to_latex(small_model)

@@ -253,6 +253,27 @@ def test_a_broken_file_is_told_by_file_and_field(claims_file, old, new, message)
     assert "\n" not in str(error.value)
 
 
+def test_all_that_is_wrong_is_told_at_once(claims_file):
+    text = CLAIMS
+    for old, new in (
+        ('a = "ppo, fast"', 'a = "ppo, fats"'), ("scale = 0.1", "scale = 0"),
+        ('source = "Table 9"', ""), ('kind = "better"', 'kind = "better"\nat_least = 3'),
+    ):  # fmt: skip
+        text = text.replace(old, new, 1)
+    with pytest.raises(PgbenchError, match="4 faults: ") as error:
+        find_claims(claims_file(text))
+    for words in (
+        "'ppo, fats'",
+        "check[1].margin.scale must",
+        "source is missing",
+        "at_least takes",
+    ):
+        assert words in str(error.value)
+    with pytest.raises(PgbenchError, match="suite is missing") as error:
+        find_claims(claims_file(CLAIMS.replace("suite = ", "siute = ", 1)))
+    assert "track" not in str(error.value)
+
+
 def test_only_informing_checks_and_doubled_ids_are_refused(claims_file):
     first = CLAIMS[: CLAIMS.index("[[claim.check]]")]
     with pytest.raises(PgbenchError, match="no check that decides"):
@@ -281,9 +302,12 @@ def test_the_page_is_a_function_of_files_and_records(claims_file, add_runs, tmp_
     page = to_markdown(hold(find_claims(root), root))
     assert page == to_markdown(hold(find_claims(root), root))
     assert "### ppo-1: inconclusive" in page
+    assert "**inconclusive** (power of check " in page  # an open verdict with its power
     assert "12 of 12 runs, 1 failed; results " in page
     assert "By \\| the way." in page
-    row = "| toy-v0 | 12.0 [7.0, 17.0] | 6.0 [1.0, 11.0] | 6.0 [1.5, 10.5] | 2.40 ["
+    row = (
+        "| toy-v0 | 12.0 [7.0, 17.0] | 6.0 [1.0, 11.0] | 6.0 [1.5, 10.5] | 80% from 6.1 on | 2.40 ["
+    )
     assert row in " ".join(page.split())
     # Another order of arrival, the same bytes.
     for file in (root / "records/toy-v1").iterdir():

@@ -3,6 +3,7 @@
 import math
 import random
 
+import numpy as np
 import pytest
 from scipy import stats
 
@@ -13,7 +14,9 @@ from pgbench.claims.weigh import (
     combined,
     corrected,
     difference,
+    in_all,
     p_values,
+    power,
     standardised,
     state,
 )
@@ -184,3 +187,41 @@ def test_false_verdicts_are_rare(seeds, a, b):
     worst = ALPHA + 3 * math.sqrt(ALPHA * (1 - ALPHA) / cases)
     assert {key: n / cases for key, n in counts.items() if n / cases > worst} == {}
     assert max(counts.values()) > 0.01 * cases  # the tests are not empty: some are near the bound
+
+
+def drawn(kind, margin, true, trials=1500):
+    """How often samples of five with this true difference support a check on a scale of 10."""
+    rng = np.random.default_rng(5)
+    x, y = rng.normal(true, 1, (trials, 5)), rng.normal(0, 1, (trials, 5))
+    pairs = zip(x.tolist(), y.tolist(), strict=True)
+    return np.mean([p_values(kind, a, b, margin, 10.0)[0] <= ALPHA for a, b in pairs])
+
+
+@pytest.mark.parametrize(
+    ("kind", "margin"),
+    [("better", None), ("not-worse", Margin("scale", 0.2)), ("not-worse", Margin("seed_std", 2.0)),
+     ("on-par", Margin("scale", 0.25)), ("on-par", Margin("seed_std", 3.0))],
+)  # fmt: skip
+def test_power_is_the_chance_of_support(kind, margin):
+    # Both samples have a standard deviation of exactly 1, as the rows that are drawn.
+    one = (np.array([-2.0, -1.0, 0.0, 1.0, 2.0]) / np.sqrt(2.5)).tolist()
+    found = power(kind, one, one, margin, 10.0)
+    if found.equal is not None:
+        assert drawn(kind, margin, 0.0) == pytest.approx(found.equal, abs=0.06)
+    if found.least is not None:
+        assert drawn(kind, margin, found.least) == pytest.approx(0.8, abs=0.04)
+    assert (found.least is None) == (kind == "on-par") and (found.equal is None) == (
+        kind == "better"
+    )
+
+
+def test_power_needs_a_spread_and_falls_with_the_level():
+    assert power("better", [1.0, 1.0], [2.0, 2.0], None, 1.0) is None
+    assert power("better", [1.0], [2.0, 3.0], None, 1.0) is None
+    x, y = [1.0, 2.0, 3.0], [1.0, 2.5, 3.0]
+    assert power("better", x, y, None, 1.0, 0.001).least > power("better", x, y, None, 1.0).least
+
+
+def test_chance_of_enough_events():
+    assert in_all([0.5, 0.5], 2) == 0.25 and in_all([0.5, 0.5], 1) == 0.75
+    assert in_all([0.2, 0.9, 1.0], 3) == pytest.approx(0.18) and in_all([], 0) == 1

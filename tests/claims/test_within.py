@@ -79,7 +79,8 @@ def test_within_the_reference(gaps):
     assert "`ppo` is worse than the reference by at most 0.01 of the way from floor to" in page
     rows = [" ".join(line.split()) for line in page.splitlines() if line.startswith("| toy-v0")]
     assert rows == [
-        "| toy-v0 | 0.300 [0.052, 0.548] | 0.000 | -0.300 [-0.548, -0.052] (margin 1.000) | - | - |"
+        "| toy-v0 | 0.300 [0.052, 0.548] | 0.000 | -0.300 [-0.548, -0.052] (margin 1.000) "
+        "| over 99% if equal, 80% from -0.67 on | - | - |"
     ]
     assert "| reference " in page and "| P(a beats b)" in page
     assert "| all " in page

@@ -1,13 +1,11 @@
-"""`list`, `explain`, `compat`, `doctor`, `new`: pages that fit the terminal, lines that help."""
+"""`list`, `explain`, `compat`, `doctor`: pages that fit the terminal, lines that help."""
 
 import json
 import re
-import subprocess
-import sys
 
 import pytest
 
-from pgbench.catalogue.registry import ALGOS, ENVS
+from pgbench.catalogue.registry import ALGOS, CATALOGUES, ENVS, LOOPS
 from pgbench.cli.doctor import KNOWN_TO_WORK, Finding
 from pgbench.support.text import fitted, table
 
@@ -17,7 +15,7 @@ def catalogues(monkeypatch, tmp_path):
     """Plug-ins of a test end with it, as do its files and the optima that it computes."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PGBENCH_CACHE", str(tmp_path / "cache"))
-    for catalogue in (ALGOS, ENVS):
+    for catalogue in CATALOGUES:
         catalogue.all()
         monkeypatch.setattr(catalogue, "specs", dict(catalogue.specs))
 
@@ -39,6 +37,18 @@ def test_table_worked():
     ]
 
 
+def test_every_column_of_a_table_gives_way():
+    head, row = ("name", "difference", "share"), ("a-long-name", "-1.5 [-2.5, 0.1] %", "0.1 [0, 1]")
+    wide = table(head, [row], fit=60, every=True)
+    assert wide == table(head, [row])
+    assert table(head, [row], fit=40, every=True).splitlines()[2:] == [
+        "a-long-name             -1.5  0.1 [0, 1]",
+        "               [-2.5, 0.1] %",
+    ]
+    # An interval is broken only where it cannot stay in one piece.
+    assert max(map(len, table(head, [row], fit=30, every=True).splitlines())) <= 30
+
+
 def test_fitted_breaks_only_what_is_too_long():
     text = "short\n  Eq. 1  a long equation that goes on\n- an item that goes on"
     assert fitted(text, 100) == text
@@ -48,14 +58,14 @@ def test_fitted_breaks_only_what_is_too_long():
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", ["algos", "envs"])
+@pytest.mark.parametrize("kind", ["algos", "envs", "loops"])
 def test_lists_fit_and_name_everything(cli, columns, kind):
     code, out, _ = cli("list", kind, "--all")
     assert code == 0
     assert max(map(len, out.splitlines())) <= columns
     first = {line.split(" ")[0] for line in out.splitlines()[2:]} - {""}
-    specs = ALGOS.all() if kind == "algos" else ENVS.all()
-    assert first == {getattr(spec, "name" if kind == "algos" else "id") for spec in specs}
+    specs = {"algos": ALGOS, "envs": ENVS, "loops": LOOPS}[kind].all()
+    assert first == {getattr(spec, "id" if kind == "envs" else "name") for spec in specs}
     assert len(json.loads(cli("list", kind, "--json")[1])) == len(specs)
 
 
@@ -107,7 +117,7 @@ def test_suites(cli, suite_file):
     assert (found["suite"], found["runs"]) == ("toy-v1", 13)
     path.write_text("name = 1")
     code, _, err = cli("list", "suites")
-    assert (code, err.count("\n")) == (2, 1) and "toy-v1.toml: name must be a text" in err
+    assert (code, err.count("\n")) == (2, 1) and "(1) name must be a text" in err
     code, _, err = cli("list", "env")
     assert (code, err) == (2, "pgbench: unknown kind 'env'; did you mean envs?\n")
 
@@ -122,6 +132,19 @@ def test_every_algorithm_explains_itself(cli, columns, name):
     # Docstrings are printed as they are, equations unbroken: within 100 columns.
     longest = max(len(x) for x in out.splitlines() if not x.startswith("source"))
     assert longest <= max(columns, 100)
+
+
+@pytest.mark.parametrize("name", [spec.name for spec in LOOPS.all()])
+def test_every_loop_explains_itself(cli, columns, name):
+    code, out, err = cli("explain", name)
+    assert code == 0, err
+    text = " ".join(out.split())
+    assert f"a budget counts {LOOPS.specs[name].unit}" in text and "Settings that it reads" in text
+    for algo in ALGOS.all():
+        assert (f"{algo.name} ({algo.family})" in text) == (algo.loop == name)
+    assert max(len(x) for x in out.splitlines() if not x.startswith("source")) <= columns
+    code, _, err = cli("compat", name)
+    assert (code, err.count("\n")) == (2, 1) and f"pgbench explain {name}" in err
 
 
 @pytest.mark.parametrize("name", [spec.id for spec in ENVS.all() if not spec.instance_of])
@@ -228,32 +251,6 @@ def test_explain_an_environment_file(cli, tmp_path):
     assert "A world of its own." in out
     assert re.search(r"size +3", out)
     assert "--env world.py" in out
-
-
-def test_new_algorithm_runs_and_is_clean(cli, tmp_path):
-    code, out, _ = cli("new", "algo", "my-algo")
-    assert code == 0
-    assert "pgbench run --algo ./my_algo.py" in out
-    run = ["run", "--algo", "./my_algo.py", "--env", "inverted-pendulum", "--budget", "512"]
-    code, out, err = cli(*run, "--episodes", 2, "--no-compile", "--json")
-    assert code == 0, err
-    assert json.loads(out)["algorithm"]["name"] == "my-algo"
-    assert "my-algo" in cli("explain", "./my_algo.py")[1]
-    for words in (["check", "--ignore", "I001"], ["format", "--check"]):
-        done = subprocess.run(
-            [sys.executable, "-m", "ruff", *words, "--line-length", "100", "my_algo.py"],
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stdout
-
-
-def test_new_refuses_names_and_overwriting(cli, tmp_path):
-    (tmp_path / "mine.py").write_text("precious")
-    for name in ("3x", "a b", "a/b", "class", "Mine", "é", "", "mine"):
-        code, _, err = cli("new", "algo", name)
-        assert (code, err.count("\n")) == (2, 1), name
-    assert (tmp_path / "mine.py").read_text() == "precious"
 
 
 def test_doctor(cli):

@@ -28,6 +28,10 @@ RUN = "run --algo ppo --env inverted-pendulum --budget 512 --set horizon=256 --n
         ("run --algo ppo --env hopper --seed 3 --seeds 2", "not both"),
         ("run --algo ppo --env hopper --config nowhere.toml", "no config file nowhere.toml"),
         ("run --algo ./nowhere.py --env hopper", "no plug-in file ./nowhere.py"),
+        ("run --algo ppo --env hopper --log wandbb", "did you mean wandb"),
+        ("run --algo ppo --env hopper --log none,wandb", "or none alone"),
+        ("bench smoke --log neptune", "--log takes tensorboard, wandb, mlflow, trackio, or none"),
+        ("tune --algo ppo --env hopper --log neptune", "--log takes tensorboard"),
         ("show nowhere", "no run folder nowhere"),
         ("eval nowhere", "no run folder nowhere"),
         ("explain pppo", "did you mean ppo"),
@@ -177,3 +181,36 @@ def test_a_damaged_record_hides_no_other_run(cli, tiny, tmp_path, text):
     (folder / "run.json").write_text(text)  # now there is no other
     code, _, err = cli(*words)
     assert code == 2 and "there is no run in" in err and err.count("\n") == 1
+
+
+def test_where_metrics_go_is_no_part_of_a_run(cli, tmp_path, monkeypatch):
+    pytest.importorskip("trackio", reason="trackio is not installed")
+    monkeypatch.setattr("pgbench.runs.log.WAIT_S", 300.0)  # however slow the machine is
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
+    records = {}
+    for log in ("none", "trackio", "tensorboard"):
+        words = [*RUN, "--episodes", 2, "--json", "--log", log, "--runs", tmp_path / log]
+        code, out, err = cli(*words)
+        assert code == 0 and err == "", "one who asks for JSON and gets all of it hears nothing"
+        records[log] = json.loads(out)
+    assert len({r["result"]["checksum"] for r in records.values()}) == 1
+    assert "log" not in {key for block in records["trackio"].values() if isinstance(block, dict)
+                         for key in block}  # fmt: skip
+    folders = [next((tmp_path / log).glob("*/*/*")) for log in records]
+    assert len({folder.name for folder in folders}) == 1
+    assert [(folder / "tensorboard").exists() for folder in folders] == [False, False, True]
+    assert [(folder / "trackers").exists() for folder in folders] == [False, True, False]
+    # A tracker that is asked for later has the run all the same, and the record stays as it is.
+    code, out, _ = cli(*[*words[:-3], "trackio", *words[-2:]])
+    assert code == 0 and json.loads(out) == records["tensorboard"]
+    assert (folders[2] / "trackers" / "trackio.json").exists()
+
+
+def test_a_run_whose_responses_were_all_cut_off_says_so_when_it_is_shown(cli, tiny):
+    folder, _ = tiny
+    assert "cut off" not in cli("show", folder)[1]
+    with open(folder / "events.jsonl", "a") as file:
+        file.write(json.dumps({"kind": "train", "step": 512, "cut_off": 1.0}) + "\n")
+        file.write(json.dumps({"kind": "evaluate", "step": 512, "return": 0.0}) + "\n")
+    code, out, _ = cli("show", folder)
+    assert code == 0 and "cut off     every response of the last step" in out

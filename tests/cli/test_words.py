@@ -1,7 +1,12 @@
 """What the command line says where people stumbled: one line, and the next step."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
+import pgbench
 from pgbench.records.suite import read_suite
 from pgbench.runs.result import Result
 
@@ -23,6 +28,29 @@ def test_usage_errors_are_one_line_and_exit_code_2(cli, words, expected):
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert expected in err and err.startswith("pgbench: ")
     assert err.count("id you mean") <= 1
+
+
+def test_a_suite_is_known_away_from_its_checkout(cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    root = Path(pgbench.__file__).parents[1] / "leaderboards"
+    code, _, err = cli("explain", "control-mini-v1")
+    assert code == 2 and f"`pgbench board control-mini-v1 --root {root}`" in err
+    code, _, err = cli("explain", "kontrol-mini-v1")
+    assert code == 2 and f"none of it in leaderboards nor in {root}" in err
+    assert "did you mean" not in err
+
+
+def test_a_warning_is_one_line_without_path():
+    said = "import warnings; warnings.warn('first\\n second', stacklevel=1)"
+    program = (
+        "from pgbench.support.reporting import report_errors\n"
+        f"def go(words):\n    {said}\nreport_errors(go)\n"
+    )
+    for more, expected in (([], "pgbench: warning: first second\n"), (["--debug"], "UserWarning")):
+        done = subprocess.run(
+            [sys.executable, "-c", program, *more], capture_output=True, text=True, check=True
+        )
+        assert done.stderr == expected if not more else expected in done.stderr
 
 
 def test_version(cli):

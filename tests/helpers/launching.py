@@ -55,8 +55,11 @@ def parent(pid):
 def gone(pid, limit=200.0):
     """Wait for the end of a process that is not a child of this one."""
     before = time.monotonic()
-    while Path(f"/proc/{pid}").exists():
-        if "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text():
+    while True:
+        try:
+            if "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text():
+                return
+        except (FileNotFoundError, ProcessLookupError):  # before or while it is read
             return
         assert time.monotonic() - before < limit, f"process {pid} still runs"
         time.sleep(0.02)
@@ -80,16 +83,25 @@ def exercise(launcher, folder, threads=1):
     asked.stop()
     assert (logs / "asked").read_text().count("asked to stop") == 1
 
+    # A request that comes before the job can listen ends it: that is a stop, too.
+    deaf = "import os, time; print('began', os.getpid(), flush=True); time.sleep(600)"
+    early = launcher.submit(python(deaf), logs / "deaf")
+    began(logs / "deaf", early)
+    early.stop()
+    assert ended(early) == 130
+
     killed = launcher.submit(job(600, 0), logs / "killed")
     os.kill(began(logs / "killed", killed), signal.SIGKILL)
     assert ended(killed) == -signal.SIGKILL
     assert killed.poll() == -signal.SIGKILL  # still
 
     stuck = launcher.submit(job(600, 0), logs / "stuck")
-    began(logs / "stuck", stuck)
+    pid = began(logs / "stuck", stuck)
     stuck.kill()
     ended(stuck)
     stuck.kill()
+    gone(pid)
+    assert "asked to stop" not in (logs / "stuck").read_text()
 
     # Each waits for a sign of the other: together or never.
     meet = (

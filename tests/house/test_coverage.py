@@ -15,8 +15,6 @@ from pgbench.statistics.intervals import (
     improvement_interval,
     iqm,
     optimality_gap,
-    paired_difference,
-    paired_p,
     performance_profile,
     stratified_bootstrap,
     t_interval,
@@ -86,31 +84,12 @@ def test_t_interval(n):
     assert LOW <= hits / len(draws) <= HIGH
 
 
-@pytest.mark.parametrize("n", [3, 10])
-def test_paired_difference(n):
-    rng = np.random.default_rng(n)
-    hits = 0
-    for _ in range(3000):
-        common = 5 * rng.normal(size=n)  # what the pair shares: a hard or an easy task
-        x, y = (common + 2 + rng.normal(size=n)).tolist(), (common + rng.normal(size=n)).tolist()
-        _, low, high = paired_difference(
-            {str(i): v for i, v in enumerate(x)}, {str(i): v for i, v in enumerate(y)}
-        )
-        hits += low <= 2 <= high
-    assert LOW <= hits / 3000 <= HIGH
-
-
 @pytest.mark.parametrize(("n", "m", "spread"), [(5, 5, 1), (10, 5, 1), (10, 10, 4), (5, 20, 3)])
 def test_welch_errs_in_one_of_twenty(n, m, spread):
     rng = np.random.default_rng(n)
     x, y = rng.normal(size=(4000, n)).tolist(), (spread * rng.normal(size=(4000, m))).tolist()
     wrong = sum(welch(a, b) < 0.05 for a, b in zip(x, y, strict=True)) / 4000
     assert 1 - HIGH <= wrong <= 1 - LOW
-
-
-def test_paired_p_errs_in_one_of_twenty():
-    draws = np.random.default_rng(0).normal(size=(4000, 6)).tolist()
-    assert 1 - HIGH <= sum(paired_p(d) < 0.05 for d in draws) / 4000 <= 1 - LOW
 
 
 # Statistics over tasks.

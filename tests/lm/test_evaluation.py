@@ -64,9 +64,10 @@ def test_any_function_of_prompts_can_be_judged():
     def half(prompts):
         return [right[p] if i % 2 else "?" for i, p in enumerate(prompts)]
 
-    scores, lengths = evaluate(half, spec, list(range(1, 41, 2)), {})
+    scores, lengths, details = evaluate(half, spec, list(range(1, 41, 2)), {})
     assert scores == [float(i % 2) for i in range(20)]
     assert len(lengths) == 20
+    assert details == {"pass-at-k": [[1, 0.5], [2, 0.5], [4, 0.5]]}  # the same half, every time
 
 
 class Demonstrator:
@@ -104,7 +105,7 @@ def test_an_environment_of_the_same_name_and_keywords_judges(name, keywords, own
 
     monkeypatch.setattr(evaluation, "make", watched)
     spec = find_env(name)
-    scores, _ = evaluate(policy, spec, [5, 7, 9], keywords)
+    scores, _, _ = evaluate(policy, spec, [5, 7, 9], keywords)
     (env,) = policy.asked
     assert env.made_of == (spec.name, keywords)
     assert (env is policy.env) == own
@@ -135,4 +136,4 @@ def test_one_task_has_no_interval_and_the_json_says_null():
     assert data["pass@1"] == {"mean": 1.0, "low": None, "high": None}
     assert "[nan" not in text
     _, data = evaluation.report(policy, find_env("math-nano"), 3, 0, 2)
-    assert data["pass@2"]["low"] == 1.0
+    assert data["pass@2"]["low"] is None  # all are right: no spread is told, which is not none

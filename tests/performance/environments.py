@@ -167,7 +167,7 @@ def envpool(python: str, spec: EnvSpec, seconds: float) -> dict[int, float]:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    known = [spec for spec in ENVS.all() if spec.family == "control"]
+    known = [spec for spec in ENVS.all() if spec.underlying in gymnasium.registry]
     parser.add_argument("--envs", nargs="*", choices=[s.id for s in known], metavar="ENV")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=1.0)

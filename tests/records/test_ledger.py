@@ -141,7 +141,7 @@ def test_stamps_are_chained_and_withdrawn_records_make_room(board, make_record, 
         add_stamp(board, {"kind": "verified", "record": "123", "by": "x"})
     path = board / "_stamps.jsonl"
     path.write_text(path.read_text().replace("A. Name", "B. Name", 1))
-    with pytest.raises(PgbenchError, match=r"_stamps\.jsonl:1 was changed"):
+    with pytest.raises(PgbenchError, match=r"_stamps\.jsonl:1: was changed"):
         read_stamps(board)
 
 
@@ -151,7 +151,7 @@ def test_no_json(board):
     put(board, [lines(board)[0], "\n"])
     refused(board, r"ppo\.jsonl:1: not valid JSON")
     put(board, ['{"schema":NaN}\n'])
-    refused(board, r"ppo\.jsonl:1: not valid JSON: NaN")
+    refused(board, r"ppo\.jsonl:1: schema is no finite number")
 
 
 def test_record_in_another_algorithms_file(board):
@@ -188,10 +188,10 @@ def forged(record, **changes):
         ({"protocol__episodes": 3}, "contradicts itself about 'episodes'"),
         ({"environment__id": "easy-v0"}, "contradicts itself about 'environment'"),
         ({"algorithm__name": "../../x"}, "cannot name a file"),
-        ({"result__final": None}, "not a whole record"),
+        ({"result__final": None}, "result.final is missing, though the run has finished"),
         ({"protocol__train_seed": 12}, "protocol.train_seed 12 was chosen: seed 0 on toy-v0"),
         ({"protocol__eval_seeds": "x"}, "protocol.eval_seeds are not those"),
-        ({"protocol__seed": -1}, "protocol.seed is a whole number from 0"),
+        ({"protocol__seed": -1}, "protocol.seed must be a whole number >= 0"),
         ({"result__curve": [{"step": 1000, "mean": 9.0, "n": 2}]}, "best checkpoint is no result"),
         ({"result__curve": [{"step": 500, "mean": 2.0, "n": 2}]}, "best checkpoint is no result"),
     ],

@@ -83,6 +83,41 @@ def test_what_is_wrong_is_named_in_one_line(suite_file, old, new, complaint):
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_all_that_is_wrong_is_told_at_once(suite_file):
+    path = suite_file()
+    text = path.read_text()
+    for old, new in (
+        ("title =", "titel ="), ("seeds = 3", "seeds = 0"), ('budget = "1k"', 'budget = "1kk"'),
+        ("floor = 0", 'floor = "low"'), ('algo = "ppo", label', "label"),
+        ("limit = 60", "limit = -1"),
+    ):  # fmt: skip
+        assert old in text
+        text = text.replace(old, new, 1)
+    path.write_text(text)
+    with pytest.raises(PgbenchError) as caught:
+        read_suite(path)
+    said = str(caught.value)
+    assert said.startswith(f"{path}: 7 faults: (1) ") and "\n" not in said
+    for words in (
+        "unknown field 'titel'; did you mean title?", "title is missing",
+        "limit must be more than 0",
+        "environments.toy.floor must be a number", "track[0].budget cannot be read",
+        "track[0].seeds must be at least 1, not 0", "track[0].entry[1].algo is missing",
+    ):  # fmt: skip
+        assert words in said
+
+
+def test_an_empty_suite_names_what_it_lacks_and_nothing_twice(tmp_path):
+    path = tmp_path / "x-v1.toml"
+    path.write_text('name = "x-v1"\n[[track]]\nname = 3\n')
+    with pytest.raises(PgbenchError) as caught:
+        read_suite(path)
+    said = str(caught.value)
+    for field in ("title", "rules", "protocol", "environments", "track[0].seeds"):
+        assert said.count(f" {field} is missing") == 1
+    assert "protocol." not in said and "track[0].name must be a text, not 3" in said
+
+
 def test_an_unknown_suite_names_the_nearest(suite_file):
     root = suite_file().parents[1]
     with pytest.raises(PgbenchError, match="unknown suite 'toi-v1'; did you mean toy-v1"):

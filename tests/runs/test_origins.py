@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from pgbench.catalogue.registry import AlgoSpec
-from pgbench.errors import PgbenchError
-from pgbench.runs import origins
+from pgbench.errors import ROOT, PgbenchError
+from pgbench.runs import origins, provenance
 from pgbench.runs.report import newest
 
 MAIN = "import mine_core\nfrom mine_pack import part\n\n\ndef late():\n    import mine_late\n"
@@ -80,6 +80,12 @@ def test_what_is_built_in_counts_by_name():
     from pgbench.catalogue.registry import ALGOS, ENVS
 
     assert {origins.sources(spec) for spec in [*ALGOS.all(), *ENVS.all()]} == {None}
+
+
+def test_the_commit_is_that_of_this_checkout():
+    if not (ROOT / ".git").exists():
+        pytest.skip("no git checkout")
+    assert len(provenance.git()["commit"]) == 40
 
 
 def test_files_and_directories_that_settings_name_count_by_content(tmp_path, monkeypatch):

@@ -51,7 +51,7 @@ def test_every_number_of_an_algorithm(name):
     assert build(config, {}, name) == config()
     hints = typing.get_type_hints(config)
     for field in dataclasses.fields(config):
-        for switch, wanted in field.metadata["only"].items():
+        for switch, wanted in (pair for case in field.metadata["only"] for pair in case.items()):
             at = {f.name: f for f in dataclasses.fields(config)}[switch]
             if at.metadata["choices"] and not isinstance(wanted, other):
                 assert set(wanted) < set(at.metadata["choices"])
@@ -109,6 +109,13 @@ def test_a_plan_checks_the_environments_settings(setting):
         make_plan("ppo", "pendulum", settings={f"env.{key}": value}, device="cpu")
 
 
+@pytest.mark.parametrize("name", ["hopper", "ant", "humanoid"])
+@pytest.mark.parametrize("given", [{"derived": ("xpos",)}, {"contact_forces": True}, {"dt": 0.1}])
+def test_what_an_environment_decides_by_itself_is_no_setting(name, given):
+    with pytest.raises(PgbenchError, match=f"unknown setting of {name} '"):
+        make(name, **given)
+
+
 def test_make_checks_too_and_takes_what_is_right():
     with pytest.raises(PgbenchError, match="reset_noise_scale must be at least 0, not -1"):
         make("hopper", reset_noise_scale=-1)
@@ -139,11 +146,54 @@ def test_make_checks_too_and_takes_what_is_right():
         ("control/sac", {"alpha": 0.1, "target_entropy": -1}, "option of alpha=none"),
         ("inventory/hdpo", {"steps": 3}, "steps is an option of policy=gnn"),
         ("inventory/quantile", {"lr": 0.1}, "lr is an option of policy=fixed_quantile or"),
+        ("text/d3s", {"schedule": "none", "k_init": 0}, "K is 0 in every step"),
+        ("text/d3s", {"k_final": 0, "k_init": 0}, "K is 0 in every step"),
+        (
+            "text/d3s", {"k_init": 1, "entropy_source": "current"},
+            "option of k_init other than 1 and random_control=none or rows, or of k_final other "
+            "than 1 and schedule=linear and .*; it does nothing with k_final=1 and k_init=1",
+        ),
+        ("text/riskpo", {"prompts": 1, "group": 1, "centred": True}, "a score with itself alone"),
+        ("text/riskpo", {"group": 1, "quantiles": "bundle"}, "quantiles=bundle compares a score"),
+        ("text/riskpo", {"risk": "mean", "centred": True}, "centred is an option of form=paper"),
+        ("text/riskpo", {"quantiles": "batch", "eta": 0.5}, "eta is an option of quantiles="),
+        ("text/riskpo", {"bundle": 1, "pairing": "random"}, "pairing is an option of bundle other"),
+        ("text/bnpo", {"decompose": True, "high": 2}, "high is an option of decompose=false"),
+        ("text/copo", {"prompts": 1, "gate": "only-global"}, "prompts must be at least 2"),
+        (
+            "text/copo", {"gate": "only-zero", "consistency": False, "answers": "written"},
+            "answers is an option of gate=.*, or of consistency=true and",
+        ),
+        ("text/dapo", {"overlong": 0.5, "overlong_weight": 0}, "overlong is an option of over"),
+        ("text/ppo", {"vf_coef": 0, "vf_clip": 1}, "vf_clip is an option of vf_coef other than 0"),
+        ("text/grpo", {"prompts": 4, "minibatches": 8}, r"at most prompts \(4\), not 8"),
+        ("control/ppo", {"gamma": 0, "lam": 0.5}, "lam is an option of gamma other than 0"),
+        ("control/trpo", {"backtracks": 1, "shrink": 0.5}, "shrink is an option of backtracks"),
+        ("control/mdpo-off", {"kappa": 0, "ent_coef": 0, "q": 1.5}, "kappa other than 0, or of"),
+        ("inventory/quantile", {"policy": "fixed_quantile", "forecast": 1, "lr": 0.1}, "forecast"),
     ],
 )  # fmt: skip
 def test_settings_that_do_nothing_are_refused(algo, settings, words):
     with pytest.raises(PgbenchError, match=words):
         build(resolve(ALGORITHMS[algo]).Config, settings, algo)
+
+
+@pytest.mark.parametrize(
+    ("algo", "settings"),
+    [
+        ("text/d3s", {"k_init": 0}),
+        ("text/d3s", {"n_init": 1, "n_final": 0.5, "scope": "intra"}),
+        ("text/d3s", {"schedule": "none", "k_init": 0.2, "entropy_source": "current"}),
+        ("text/riskpo", {"prompts": 6, "group": 1, "centred": True}),
+        ("text/copo", {"gate": "only-zero", "answers": "written"}),
+        ("text/gtpo", {"equalise": True, "scale": 5}),
+        ("text/grpo", {"prompts": 8, "minibatches": 8}),
+        ("control/mdpo-off", {"kappa": 0, "q": 1.5}),
+    ],
+)
+def test_settings_that_do_something_are_taken(algo, settings):
+    config = build(resolve(ALGORITHMS[algo]).Config, settings, algo)
+    assert {key: getattr(config, key) for key in settings} == settings
 
 
 def test_a_plain_dataclass_of_a_plug_in_is_checked_by_build():

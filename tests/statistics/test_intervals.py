@@ -11,10 +11,9 @@ from scipy import stats
 from pgbench.errors import PgbenchError
 from pgbench.statistics.intervals import (
     content_seed,
+    holm,
     iqm,
     optimality_gap,
-    paired_difference,
-    paired_p,
     prediction_interval,
     t_interval,
     welch,
@@ -70,14 +69,6 @@ def test_content_seed_worked():
             content_seed(text)
 
 
-def test_paired_difference_worked():
-    # differences 1, 2, 3: mean 2, s = 1, t(0.975, 2) = 4.302653: half width 2.484138
-    x, y = {"s0": 2.0, "s1": 4.0, "s2": 6.0}, {"s2": 3.0, "s1": 2.0, "s0": 1.0}
-    assert paired_difference(x, y) == pytest.approx((2.0, -0.484138, 4.484138), abs=1e-6)
-    with pytest.raises(PgbenchError, match="s2"):
-        paired_difference(x, {"s0": 1.0, "s1": 2.0})
-
-
 def test_welch_worked():
     # means 2 and 5, variances 1 and 4 of 3 values each: t = 3 / sqrt(5 / 3) = 2.3238,
     # degrees of freedom (5 / 3)^2 / ((1 / 9 + 16 / 9) / 2) = 2.9412
@@ -86,17 +77,11 @@ def test_welch_worked():
 
 
 @pytest.mark.parametrize(("n", "m"), [(2, 2), (3, 10), (20, 5)])
-def test_welch_and_paired_p_are_those_of_scipy(n, m):
+def test_welch_is_that_of_scipy(n, m):
     rng = np.random.default_rng(n)
     x, y = rng.normal(0, 1, n), rng.normal(0.5, 3, m)
     expected = stats.ttest_ind(x, y, equal_var=False).pvalue
     assert welch(x.tolist(), y.tolist()) == pytest.approx(expected, rel=1e-10)
-    assert paired_p(x.tolist()) == pytest.approx(stats.ttest_1samp(x, 0).pvalue, rel=1e-10)
-
-
-def test_paired_p_worked():
-    # mean 2, s = 1, n = 3: t = 2 sqrt(3) = 3.4641 with 2 degrees of freedom
-    assert paired_p([1, 2, 3]) == pytest.approx(0.074180, abs=1e-6)
 
 
 def test_tests_without_spread_or_without_values():
@@ -106,8 +91,6 @@ def test_tests_without_spread_or_without_values():
     assert 0 < welch([5.0, 5.0], [6.0, 7.0]) < 1
     assert 0 < welch([1e-90, 2e-90], [1e-90, 3e-90]) <= 1
     assert math.isnan(welch([1.0], [1.0, 2.0])) and math.isnan(welch([1.0, 2.0], []))
-    assert paired_p([0.0, 0.0]) == 1 and paired_p([0.1] * 3) == 0
-    assert math.isnan(paired_p([1.0])) and math.isnan(paired_p([]))
 
 
 def test_import_leaves_scipy_stats_alone():
@@ -122,3 +105,22 @@ def test_prediction_interval_worked_and_its_coverage():
     limits = [prediction_interval(row[:5].tolist()) for row in draws]
     hits = sum(low <= x <= high for (low, high), x in zip(limits, draws[:, 5], strict=True))
     assert 0.93 <= hits / len(draws) <= 0.97
+
+
+def test_holm_worked():
+    # sorted 0.01 * 4, 0.02 * 3, 0.03 * 2 (raised to 0.06), 0.04 * 1 (raised to 0.06)
+    assert holm([0.03, 0.01, 0.04, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([0.04]) == [0.04]
+    assert holm([]) == []
+
+
+def test_holm_does_not_count_nan():
+    adjusted = holm([0.01, math.nan, 0.02])
+    assert adjusted[0] == 0.02 and math.isnan(adjusted[1]) and adjusted[2] == 0.02
+
+
+def test_holm_is_that_of_statsmodels():
+    multitest = pytest.importorskip("statsmodels.stats.multitest")
+    p = np.random.default_rng(0).uniform(0, 0.3, 25) ** 2
+    assert holm(p.tolist()) == pytest.approx(multitest.multipletests(p, method="holm")[1])

@@ -234,7 +234,8 @@ PIXELS = spaces.Box(0, 255, (4, 4, 3), np.uint8)
 @pytest.mark.parametrize(
     ("make", "lines"),
     [
-        (gym_default, ("no load_state_dict and no state_dict", "autoreset mode is NextStep")),
+        (gym_default, ("SyncVectorEnv, which cannot be saved in the middle of a run", "Lanes")),
+        (partial(Drift, mode=AutoresetMode.NEXT_STEP), ("autoreset mode is NextStep",)),
         (partial(Drift, mode=AutoresetMode.DISABLED), ("autoreset mode is Disabled",)),
         (lambda num_envs=1: gymnasium.make("Pendulum-v1"), ("no vector environment",)),
         (lambda num_envs=1: Drift(3), ("3 environments where num_envs=2",)),

@@ -106,6 +106,8 @@ def make_policy(
 def policy_options(config: Any) -> dict[str, Any]:
     """The keywords of `make_policy` that a config sets: `hidden`, `steps`, `backend`."""
     options: dict[str, Any] = {}
+    if config.policy == "gnn" and len(config.hidden) > 1:
+        raise PgbenchError(f"policy gnn has one width, not {config.hidden}; give --set hidden=32")
     if config.hidden:
         options["hidden"] = config.hidden[0] if config.policy == "gnn" else config.hidden
     if config.policy == "gnn":

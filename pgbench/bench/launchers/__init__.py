@@ -26,7 +26,7 @@ class Handle(Protocol):
         """The exit code, None while queued or running.
 
         Negative: the number of the signal that ended it; `worker.LOST` if its machine vanished,
-        130 if it was stopped before it began.
+        130 if it was stopped before it began, or before it could listen to the request.
         """
 
     def stop(self) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pgbench.errors import PgbenchError
 
-from .worker import SINGLE_THREADED
+from .worker import SINGLE_THREADED, ended
 
 
 class LocalLauncher:
@@ -47,15 +47,17 @@ class LocalHandle:
     """A process."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self.process = process
+        self.process, self.asked = process, False
         self.where = f"pid {process.pid}"
 
     def poll(self) -> int | None:
         """See `Handle`."""
-        return self.process.poll()
+        code = self.process.poll()
+        return None if code is None else ended(code, self.asked)
 
     def stop(self) -> None:
         """See `Handle`."""
+        self.asked = True
         self.process.terminate()
 
     def kill(self) -> None:

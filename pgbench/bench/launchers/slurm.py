@@ -135,8 +135,9 @@ class SlurmHandle:
         if self.poll() is not None:
             return
         if self.launcher.cluster == "local":
-            with contextlib.suppress(ProcessLookupError):  # it ended just now
-                os.kill(int(self.job.job_id), signal.SIGKILL)
+            for process in _with_descendants(int(self.job.job_id)):
+                with contextlib.suppress(ProcessLookupError):  # it ended just now
+                    os.kill(process, signal.SIGKILL)
         else:
             subprocess.run(["scancel", self.job.job_id], capture_output=True)
 
@@ -156,6 +157,15 @@ class SlurmHandle:
             return int(self.job.result())
         except UncompletedJobError as error:
             return lost(self.log, " ".join(str(error).split()))
+
+
+def _with_descendants(process: int) -> list[int]:
+    """The process and all that it started, which submitit leaves alone; Linux alone tells."""
+    try:
+        words = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    except OSError:
+        words = []
+    return [process, *(other for word in words for other in _with_descendants(int(word)))]
 
 
 @contextlib.contextmanager

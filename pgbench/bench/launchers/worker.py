@@ -46,6 +46,11 @@ def run(command: Sequence[str], log: Path, folder: Path) -> int:
     return process.wait()
 
 
+def ended(code: int, asked: bool) -> int:
+    """The exit code of a job: a request to stop may come before the job can listen, and ends it."""
+    return STOPPED if asked and code == -signal.SIGTERM else code
+
+
 def lost(log: Path, reason: str) -> int:
     """Say in `log` why a job ended with its worker; returns LOST."""
     with open(log, "a") as file:
@@ -96,7 +101,7 @@ def _guard(worker: int, command: list[str]) -> None:
     # The job stays a zombie until its end is noted, so its number is nobody else's.
     os.waitid(os.P_PID, job, os.WEXITED | os.WNOWAIT)
     signal.pthread_sigmask(signal.SIG_BLOCK, ASKS_TO_STOP)
-    code = os.waitstatus_to_exitcode(os.waitpid(job, 0)[1])
+    code = ended(os.waitstatus_to_exitcode(os.waitpid(job, 0)[1]), asked)
     if code < 0:  # end as the job did
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         if -code not in (signal.SIGKILL, signal.SIGSTOP):

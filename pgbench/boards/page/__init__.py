@@ -21,7 +21,7 @@ from pgbench.boards.page.tables import View, score_digits
 from pgbench.boards.page.tracks import track_section
 from pgbench.errors import PgbenchError
 
-SCRIPTS = ("base", "tables", "axes", "plots", "pairs", "record", "main")
+SCRIPTS = ("base", "tables", "axes", "plots", "pairs", "record", "details", "main")
 POOLED = ("changed", "config", "packages")  # equal in most records: stored once
 
 
@@ -32,7 +32,10 @@ def render_page(model: Mapping[str, Any]) -> str:
     """
     view = View(model, _colours(model), itertools.count(1), itertools.count(1))
     style, theme = _read("page.css"), _read("js/theme.js")
-    script = "\n".join(_read(f"js/{name}.js") for name in SCRIPTS)
+    # A page without details is the same to the byte as it was before there were any.
+    plain = not any("details" in record for record in model["records"].values())
+    names = [name for name in SCRIPTS if not (plain and name == "details")]
+    script = "\n".join(_read(f"js/{name}.js") for name in names)
     try:
         data, records = script_json(_data(view)), script_json(_records(model["records"]))
     except ValueError as error:

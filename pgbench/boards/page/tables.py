@@ -5,14 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from pgbench.boards.markdown import power_sentence, rank_set
 from pgbench.boards.page.marks import Axis, Triple, anchors, mark, scale, strip, triple, whisker
 from pgbench.boards.page.markup import Html, element, join
 from pgbench.boards.page.numerals import digits_of, duration, interval, number, plural
+from pgbench.boards.power import ALL
 
 Row = Mapping[str, Any]
 AGGREGATE_WIDTH = 150
+SHOWN = 4  # environments without a common scale in the table of all of them
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,7 @@ def aggregate_table(track: Mapping[str, Any], view: View) -> Html:
     scored = [
         Column("IQM", iqm, _first("iqm"), kind="drawn", axis=scale(axis, ends)),
         Column("mean", lambda row: _triple(triple(row, "mean"), 3), _first("mean")),
+        Column("lead", lambda row: _triple(triple(row, "lead"), 3), _first("lead")),
         Column("median", lambda row: number(row["median"], 3), lambda row: row["median"]),
         Column(
             "gap", lambda row: _triple(triple(row, "gap"), 3), _first("gap"), "asc", "to reference"
@@ -65,7 +70,7 @@ def aggregate_table(track: Mapping[str, Any], view: View) -> Html:
     columns = [
         _rank(),
         _algorithm(view),
-        *(scored if anchored else ()),
+        *(scored if anchored else map(partial(_own_score, track), track["environments"][:SHOWN])),
         *_standing(),
         *_costs(),
         Column(
@@ -85,12 +90,29 @@ def aggregate_table(track: Mapping[str, Any], view: View) -> Html:
             element("b", f"Table {next(view.tables)}. "),
             f"All {count} environments of the track. " if count > 1 else "",
             f"Normalised scores, 0 = floor and 1 = reference, with {level} intervals. "
-            "Rows that share a rank cannot be told apart."
+            "Rank: the best that the runs leave to a row, below it all that they leave. "
+            f"{power_sentence(track['power'], ALL)}"
             if anchored
-            else "No score across environments: they state no floor and no reference.",
+            else f"Mean scores of {f'the first {SHOWN} of them' if count > SHOWN else 'each'}. "
+            "They state no floor and no reference: there is no score across them.",
         ]
     )
     return table(columns, rows, caption, "aggregate", view)
+
+
+def _own_score(track: Mapping[str, Any], environment: Mapping[str, Any]) -> Column:
+    """The mean score in one environment, in its own unit, where there is none across them."""
+    rows = {row["name"]: row for row in track["tasks"].get(environment["id"], [])}
+    digits = score_digits(list(rows.values()))
+
+    def mean(row: Row) -> Triple:
+        own = rows.get(row["name"])
+        return (None, None, None) if own is None else triple(own, "mean")
+
+    first = "asc" if rows and environment["metric"]["direction"] == "min" else "desc"
+    return Column(
+        environment["id"], lambda row: _triple(mean(row), digits), lambda row: mean(row)[0], first
+    )
 
 
 def task_table(
@@ -117,6 +139,7 @@ def task_table(
         _rank(),
         _algorithm(view),
         Column("mean", lambda row: _triple(triple(row, "mean"), digits), _first("mean"), better),
+        Column("lead", lambda row: _triple(triple(row, "lead"), digits), _first("lead"), "desc"),
         Column("IQM", lambda row: number(row["iqm"], digits), lambda row: row["iqm"], better),
         Column("median", lambda r: number(r["median"], digits), lambda r: r["median"], better),
         Column("range", spread, lambda row: row["max"], better),
@@ -134,7 +157,8 @@ def task_table(
         [
             element("b", f"Table {next(view.tables)}. "),
             f"{name}: {metric['name']}{unit}, {word} is better. ",
-            "A dot is a seed, the bar the interval of the mean.",
+            "A dot is a seed, the bar the interval of the mean. ",
+            power_sentence(track["power"], environment["id"]),
         ]
     )
     return table(columns, rows, caption, "task", view)
@@ -208,9 +232,11 @@ def _tie(rows: Sequence[Row], i: int) -> str:
 def _rank() -> Column:
     def cell(row: Row) -> str:
         if row["rank"] is None:
-            why = "" if row["complete"] else ": incomplete"
-            return element("abbr", number(None), title=f"not ranked{why}")
-        return str(row["rank"])
+            why = "incomplete" if not row["complete"] else "its runs do not tell it from any other"
+            if row["complete"] and row["ranks"] is None:
+                why = "fewer than three seeds"
+            return element("abbr", number(None), title=f"no rank yet: {why}")
+        return _two(str(row["rank"]), rank_set(row))
 
     return Column("rank", cell, lambda row: row["rank"], "asc", kind="rank")
 

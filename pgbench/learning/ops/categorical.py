@@ -5,10 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pgbench.learning.ops.draws import Drawn
 
-def sample(logits: Tensor, rng: torch.Generator) -> Tensor:
+
+def sample(logits: Tensor, drawn: Drawn) -> Tensor:
     """A choice for each row, by exponential races (Gumbel's trick): (...)."""
-    race = torch.empty_like(logits).exponential_(generator=rng)
+    shape, device = logits.shape, logits.device
+    race = drawn(lambda rng: torch.empty(shape, device=device).exponential_(generator=rng))
     return (logits - race.log()).argmax(-1)
 
 

@@ -8,7 +8,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 import pgbench
 from pgbench.catalogue.registry import ENVS
 
-SPECS = {spec.id: spec for spec in ENVS.all() if spec.family == "control"}
+SPECS = {spec.id: spec for spec in ENVS.all() if spec.underlying in gymnasium.registry}
 NUMPY = {"pendulum", "cartpole", "acrobot", "mountain-car", "mountain-car-continuous"}
 VARIANTS = [
     ("hopper", {"healthy_state_range": (-5.0, 5.0), "forward_reward_weight": 2.0}),

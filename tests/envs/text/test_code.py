@@ -39,6 +39,25 @@ def make(write_lines):
         env.close()
 
 
+def test_a_command_names_every_row_that_makes_no_problem(write_lines, cli):
+    rows = [MBPP | {"text": f"Double it {i}."} for i in range(5)]
+    rows[0] |= {"test_list": ["twice(3)"]}
+    rows[2] |= {"code": "def twice(x):\n    return x"}
+    rows[3] |= {"test_list": ["assert twice(3) is None"]}
+    path = write_lines("rows.jsonl", rows)
+    code, out, err = cli("data", path, "--env", "code", "--set", "workers=1")
+    assert code == 1 and out.endswith("3 of 5 rows cannot be used\n"), err
+    assert err == ""
+    for words in (
+        "rows.jsonl line 1  its tests cannot be used: they assert nothing",
+        "rows.jsonl line 3  its own solution does not pass: wrong answer",
+        "rows.jsonl line 4  code that does nothing passes its tests",
+    ):
+        assert words in out
+    code, out, err = cli("data", write_lines("good.jsonl", rows[1:2]), "-e", "code", "--json")
+    assert (code, out) == (0, "[]\n"), err
+
+
 def every(env):
     return [env.task(i, s) for s in ("train", "test") for i in range(env.size(s))]
 

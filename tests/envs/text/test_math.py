@@ -187,6 +187,16 @@ def test_sources_that_do_not_work():
             pgbench.make("math", **keywords)
 
 
+def test_a_command_names_every_row_that_makes_no_problem(write_lines, cli):
+    rows = [{"problem": f"{a}+1?", "answer": str(a + 1)} for a in range(6)]
+    rows[1]["answer"], rows[4] = None, {"problem": "2+2?"}
+    path = write_lines("rows.jsonl", rows)
+    code, out, err = cli("data", path)
+    assert (code, err) == (1, "") and out.endswith("2 of 6 rows cannot be used\n")
+    assert "rows.jsonl line 2" in out and "rows.jsonl line 5" in out
+    assert cli("data", path, "--env", "hopper")[0] == 2
+
+
 @pytest.mark.parametrize(
     ("name", "folder", "sizes"), [("gsm8k", "gsm8k", (7473, 1319)), ("math-500", "math500", None)]
 )

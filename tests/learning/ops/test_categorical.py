@@ -46,11 +46,16 @@ def test_a_sure_choice_stays_finite():
     assert value.isfinite() and sure.grad.isfinite().all()
 
 
+def seeded(seed):
+    rng = torch.Generator().manual_seed(seed)
+    return lambda draw: draw(rng)
+
+
 def test_choices_are_drawn_as_often_as_they_are_probable():
     p = torch.tensor([0.05, 0.6, 0.35, 0.0])
-    drawn = categorical.sample(p.log().expand(40_000, 4), torch.Generator().manual_seed(0))
+    drawn = categorical.sample(p.log().expand(40_000, 4), seeded(0))
     assert drawn.dtype == torch.int64 and drawn.shape == (40_000,)
     share = drawn.bincount(minlength=4) / 40_000
     assert (share - p).abs().max() < 0.01 and share[3] == 0
-    again = categorical.sample(p.log().expand(40_000, 4), torch.Generator().manual_seed(0))
+    again = categorical.sample(p.log().expand(40_000, 4), seeded(0))
     assert torch.equal(drawn, again)

@@ -1,0 +1,1 @@
+"""Environments with finitely many states, whose optimum is known exactly."""

@@ -28,10 +28,11 @@ def register_envs() -> None:
     entries = {"control": "Drawn", "text": "Written"}  # what `make` must know of render modes
     for spec in ENVS.all():
         name = f"pgbench/{spec.name}"
+        drawn = "SingleEnv" if "Tabular" in spec.capabilities else entries.get(spec.family)
         if name not in gymnasium.registry:
             gymnasium.register(
                 name,
-                entry_point=f"pgbench.gym:{entries.get(spec.family, 'SingleEnv')}",
+                entry_point=f"pgbench.gym:{drawn or 'SingleEnv'}",
                 vector_entry_point="pgbench.gym:make_batch",
                 max_episode_steps=spec.max_episode_steps,
                 kwargs={"name": spec.name},

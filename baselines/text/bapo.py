@@ -108,9 +108,6 @@ class Config(GroupConfig):
                 raise SettingError(f"{low} ({first}) must be at most {high} ({last})")
             if self.mode == "fixed" and last not in (first, getattr(Config, high)):
                 raise SettingError(f"{high} is an option of mode=adaptive; leave it out")
-        first, last = (self.low_min, self.high_min), (self.low_max, self.high_max)
-        if self.mode == "adaptive" and first == last:
-            raise SettingError("there is nothing to search between equal bounds: take mode=fixed")
         if self.target == "share" and self.rho > 1:
             raise SettingError(f"rho is a share and must be in [0, 1], not {self.rho}")
 

@@ -61,8 +61,7 @@ DECIMALS = 5  # of advantages and keys, when they are compared
 CLIPS = {"grpo": (0.2, 0.2), "gspo": (3e-4, 4e-4)}  # each host's own
 
 
-# Where rows, and tokens, are left out in some step or other.
-FEWER_ROWS = ({"n_init": other(1)}, {"n_final": other(1), "schedule": ("linear",)})
+# Where tokens are left out in some step or other.
 FEWER_TOKENS = ({"k_init": other(1)}, {"k_final": other(1), "schedule": ("linear",)})
 
 
@@ -74,7 +73,7 @@ class Config(GroupConfig):
 
     host: str = option("grpo", "whose loss L_it is", "", ("grpo", "gspo"))
     scope: str = option("cross", "Eq. 1 over the batch, or intra: in each prompt", "",
-                        ("cross", "intra"), only=FEWER_ROWS)  # fmt: skip
+                        ("cross", "intra"))  # fmt: skip
     n_init: float = option(
         0.25, "N_s of the first step: a share of the rows, or above 1 a number", above=0
     )
@@ -94,8 +93,7 @@ class Config(GroupConfig):
                                  only=tuple({**case, "random_control": ("none", "rows")}
                                             for case in FEWER_TOKENS))  # fmt: skip
     random_control: str = option("none", "rows, or rows and tokens, drawn at random in place of "
-                                 "Eq. 1 and 2", "", ("none", "rows", "both"),
-                                 only=FEWER_ROWS + FEWER_TOKENS)  # fmt: skip
+                                 "Eq. 1 and 2", "", ("none", "rows", "both"))  # fmt: skip
     clip_low: float | None = option(
         None, "eps_low of the surrogate; none: the host's own", within=(0, 1)
     )

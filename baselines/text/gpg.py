@@ -41,13 +41,7 @@ class Config(GroupConfig):
 
     least_group: ClassVar[int] = 2
 
-    form: str = option(
-        "paper",
-        "alpha of Eq. 2, or verl's",
-        "",
-        ("paper", "released"),
-        only={"equalise": (False,)},
-    )
+    form: str = option("paper", "alpha of Eq. 2, or verl's", "", ("paper", "released"))
     norm: str = option("none", "F of Eq. 1: 1 or the standard deviation", "", ("none", "std"))
 
 

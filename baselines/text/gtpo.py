@@ -69,12 +69,7 @@ class Config(GroupConfig):
     least_group: ClassVar[int] = 2
 
     form: str = option("paper", "Eq. 1 to 5, or the released code", "", ("paper", "released"))
-    scale: float = option(
-        20.0,
-        "of Eq. 1, ours: the range of the released rewards",
-        above=0,
-        only=({"gamma": other(0)}, {"equalise": (False,)}),
-    )
+    scale: float = option(20.0, "of Eq. 1, ours: the range of the released rewards", above=0)
     gamma: float = option(0.1, "weight of the entropy penalty of Eq. 5", at_least=0)
     conflict: bool = option(True, "Eq. 3; false: lambda is 1 everywhere")
     w_plus: float = option(
@@ -91,7 +86,7 @@ class Config(GroupConfig):
     )
     double_run: str = option("form", f"lambda in both runs; form: {OWN}", "",
                              ("form", "max", "product"),
-                             only={"conflict": (True,), "w_plus": other(0, 1)})  # fmt: skip
+                             only={"conflict": (True,)})  # fmt: skip
     divide_by_conflict_count: bool | None = option(
         None, f"losses divided by the length of a response's longer run; none: {OWN}"
     )

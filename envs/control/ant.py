@@ -38,6 +38,7 @@ class Ant(MujocoBatchEnv):
 
     model_file = "ant.xml"
     frame_skip = 5
+    derived = ("xpos",)
     default_episode_steps = 1000
     camera: ClassVar = {"distance": 4.0}
     xpos: Floats  # (n, nbody, 3)
@@ -70,8 +71,8 @@ class Ant(MujocoBatchEnv):
         self.reset_noise_scale = reset_noise_scale
         self.skip = 2 * exclude_current_positions_from_observation
         self.include_contact = include_cfrc_ext_in_observation
-        contact = include_cfrc_ext_in_observation or contact_cost_weight != 0
-        super().__init__(num_envs, derived=("xpos",), contact_forces=contact, **options)
+        self.reads_contacts = include_cfrc_ext_in_observation or contact_cost_weight != 0
+        super().__init__(num_envs, **options)
 
     def contact_forces(self, rows: Rows) -> Floats:
         """Clipped contact forces and torques, (k, nbody, 6)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import pairwise
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +41,7 @@ def frame(
 
 
 def _near(
-    points: Iterable[Point], x: NDArray[np.float64], y: NDArray[np.float64], reach: float
+    points: Iterable[Point], x: NDArray[Any], y: NDArray[Any], reach: float
 ) -> tuple[slice, slice]:
     """Rows and columns of the pixels at (x, y) no further than `reach` from the points' box."""
     across, up = np.array(list(points)).T
@@ -50,12 +50,10 @@ def _near(
     return slice(*rows), slice(*columns)
 
 
-def _distance(
-    x: NDArray[np.float64], y: NDArray[np.float64], one: Point, two: Point
-) -> NDArray[np.float64]:
+def _distance(x: NDArray[Any], y: NDArray[Any], one: Point, two: Point) -> NDArray[Any]:
     """Of the points (x, y) from a segment."""
     dx, dy = two[0] - one[0], two[1] - one[1]
     length = max(dx * dx + dy * dy, 1e-12)
     along = np.clip(((x - one[0]) * dx + (y - one[1]) * dy) / length, 0, 1)
-    gap: NDArray[np.float64] = np.hypot(x - one[0] - along * dx, y - one[1] - along * dy)
+    gap: NDArray[Any] = np.hypot(x - one[0] - along * dx, y - one[1] - along * dy)
     return gap

@@ -18,6 +18,7 @@ class HumanoidBody(MujocoBatchEnv):
     """
 
     frame_skip = 5
+    derived = ("cinert", "cvel", "qfrc_actuator", "xipos", "ten_length", "ten_velocity")
     default_episode_steps = 1000
     cinert: Floats  # (n, nbody, 10)
     cvel: Floats  # (n, nbody, 6)
@@ -45,9 +46,8 @@ class HumanoidBody(MujocoBatchEnv):
         self.include_cvel = include_cvel_in_observation
         self.include_actuator = include_qfrc_actuator_in_observation
         self.include_contact = include_cfrc_ext_in_observation
-        derived = ("cinert", "cvel", "qfrc_actuator", "xipos", "ten_length", "ten_velocity")
-        contact = include_cfrc_ext_in_observation or impact
-        super().__init__(num_envs, derived=derived, contact_forces=contact, **options)
+        self.reads_contacts = include_cfrc_ext_in_observation or impact
+        super().__init__(num_envs, **options)
 
     def observe(self, rows: Rows) -> Floats:
         """Positions without x and y, velocities, then the parts that are included."""

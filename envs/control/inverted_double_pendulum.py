@@ -33,6 +33,7 @@ class InvertedDoublePendulum(MujocoBatchEnv):
 
     model_file = "inverted_double_pendulum.xml"
     frame_skip = 5
+    derived = ("site_xpos", "qfrc_constraint")
     default_episode_steps = 1000
     site_xpos: Floats  # (n, nsite, 3)
     qfrc_constraint: Floats  # (n, nv)
@@ -47,7 +48,7 @@ class InvertedDoublePendulum(MujocoBatchEnv):
     ) -> None:
         self.healthy_reward = healthy_reward
         self.reset_noise_scale = reset_noise_scale
-        super().__init__(num_envs, derived=("site_xpos", "qfrc_constraint"), **options)
+        super().__init__(num_envs, **options)
 
     def observe(self, rows: Rows) -> Floats:
         """See the class."""

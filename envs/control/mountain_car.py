@@ -58,8 +58,8 @@ class MountainCar(BatchEnv):
         """See the class; Moore (1990)."""
         x, speed = self._state
         speed = speed + ((actions - 1) * FORCE + cosines(3 * x) * -GRAVITY)
-        speed = np.clip(speed, -MOST_SPEED, MOST_SPEED)
-        x = np.clip(x + speed, LEFT, RIGHT)
+        speed = np.minimum(np.maximum(speed, -MOST_SPEED), MOST_SPEED)
+        x = np.minimum(np.maximum(x + speed, LEFT), RIGHT)
         speed[(x == LEFT) & (speed < 0)] = 0.0
         self._state = np.stack((x, speed))
         out = (x >= GOAL) & (speed >= self.goal_velocity)

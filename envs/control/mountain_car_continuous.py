@@ -72,12 +72,13 @@ class MountainCarContinuous(BatchEnv):
         """States (2, k) after a step, computed in the type of `state`, and who has arrived."""
         x, speed = state
         pull = GRAVITY * cosines(3 * x)
-        # What Gymnasium clips is a number of Python's from there on, and as precise.
-        clipped = (np.clip(given, -1.0, 1.0).astype(np.float64) * POWER - pull).astype(x.dtype)
-        free = given * np.float32(POWER) - pull.astype(np.float32)
-        speed = speed + np.where(np.abs(given) > 1, clipped, free)
-        speed = np.clip(speed, -MOST_SPEED, MOST_SPEED)
-        x = np.clip(x + speed, LEFT, RIGHT)
+        push: Floats = given * np.float32(POWER) - pull.astype(np.float32)
+        if (beyond := np.abs(given) > 1).any():
+            # What Gymnasium clips is a number of Python's from there on, and as precise.
+            whole = np.where(given > 0, POWER, -POWER) - pull
+            push = np.where(beyond, whole.astype(x.dtype), push)
+        speed = np.minimum(np.maximum(speed + push, -MOST_SPEED), MOST_SPEED)
+        x = np.minimum(np.maximum(x + speed, LEFT), RIGHT)
         speed[(x == LEFT) & (speed < 0)] = 0.0
         return np.stack((x, speed)), (x >= GOAL) & (speed >= self.goal_velocity)
 

@@ -31,6 +31,7 @@ class Pusher(MujocoBatchEnv):
 
     model_file = "pusher_v5.xml"
     frame_skip = 5
+    derived = ("xpos",)
     default_episode_steps = 100
     camera: ClassVar = {"trackbodyid": -1, "distance": 4.0}
     xpos: Floats  # (n, nbody, 3)
@@ -48,7 +49,7 @@ class Pusher(MujocoBatchEnv):
         self.reward_dist_weight = reward_dist_weight
         self.reward_control_weight = reward_control_weight
         self._bodies: list[int] | None = None
-        super().__init__(num_envs, derived=("xpos",), **options)
+        super().__init__(num_envs, **options)
 
     def bodies(self, rows: Rows) -> Floats:
         """Positions of fingertip, cylinder and goal, (k, 3, 3), m."""

@@ -31,6 +31,7 @@ class Reacher(MujocoBatchEnv):
 
     model_file = "reacher.xml"
     frame_skip = 2
+    derived = ("xpos",)
     default_episode_steps = 50
     camera: ClassVar = {"trackbodyid": 0}
     xpos: Floats  # (n, nbody, 3)
@@ -46,7 +47,7 @@ class Reacher(MujocoBatchEnv):
         self.reward_dist_weight = reward_dist_weight
         self.reward_control_weight = reward_control_weight
         self._bodies: tuple[int, int] | None = None
-        super().__init__(num_envs, derived=("xpos",), **options)
+        super().__init__(num_envs, **options)
 
     def to_target(self, rows: Rows) -> Floats:
         """Fingertip - target, (k, 3), m."""

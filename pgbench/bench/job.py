@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pgbench.errors import PgbenchError
-from pgbench.records.schema import plain
+from pgbench.support.strict import plain
 
 if TYPE_CHECKING:
     from pgbench.runs.plan import Plan

@@ -20,11 +20,11 @@ from pgbench.catalogue.fingerprint import golden
 from pgbench.catalogue.registry import find_env
 from pgbench.errors import PgbenchError
 from pgbench.records import ledger
-from pgbench.records.record import read_run, record_id
+from pgbench.records.record import read_run, record_id, save_run
 from pgbench.records.rules import ENDED, obey
 from pgbench.records.suite import Cell, Suite
 from pgbench.settings.config import digest
-from pgbench.support.files import HELD, is_held, only_process, write_json
+from pgbench.support.files import HELD, is_held, only_process
 
 ATTEMPTS = 3  # starts of a run whose process dies (not of one that fails by itself)
 PATIENCE_S = 60.0  # for a run to save itself when it is asked to stop
@@ -264,7 +264,7 @@ class Bench:
                     },
                 }
                 record["id"] = record_id(record)
-                write_json(task.folder / "run.json", record)
+                save_run(task.folder, record)
         except PgbenchError as error:
             task.state, task.note = "refused", f"{why}; no record: {error}"
             return

@@ -34,7 +34,7 @@ TEST = (
     "is below it 0, the reference 1) with stratified-bootstrap intervals corrected for few seeds, "
     "within their bounds. Rank: the best that the runs leave to a row, and in brackets its rank "
     "set, which holds the true rank of its mean in 95% of all tables (simultaneous comparisons "
-    "with all other rows, by Welch's statistic with a simulated critical value; Mogstad, Romano, "
+    "with all other rows, by Welch's statistic with simulated critical values; Mogstad, Romano, "
     "Shaikh and Wilhelm 2024); no row ranks above one whose mean is better. Lead: the mean less "
     "the best of the others', with limits that hold for all rows at once in 97.5% of all tables "
     "(Hsu's multiple comparisons with the best). A failed run scores the floor."
@@ -78,12 +78,8 @@ def in_environment(
 
     def order(row: dict[str, Any]) -> tuple[Any, ...]:
         value = row["mean"][0]
-        return (
-            row["rank"] is None,
-            row["rank"] or 0,
-            -sign * value if value is not None else math.inf,
-            row["name"],
-        )
+        # By the mean: what has no rank yet stands in its place, what was not compared last.
+        return row["ranks"] is None, -sign * value if value is not None else math.inf, row["name"]
 
     return sorted(rows, key=order)
 
@@ -135,7 +131,7 @@ def across(
             }
         )
     rows.sort(key=_row_order)
-    best = [row["key"] for row in rows if row["key"] in whole]
+    best = [row["key"] for row in rows if row["key"] in whole]  # first the best mean
     chosen = list(_pairs(best)) if len(best) <= ALL_PAIRS else [(best[0], b) for b in best[1:]]
     return rows, _pair_rows(chosen, whole, estimates, seed), _profile(best, whole, seed)
 
@@ -145,8 +141,8 @@ def _expected(row: Mapping[str, Group], names: Sequence[str], track: Track, give
 
 
 def _row_order(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    value = row["iqm"][0] if row["iqm"] else -math.inf
-    return row["rank"] is None, row["rank"] or 0, -value, row["name"]
+    value = row["mean"][0] if row["mean"] else -math.inf
+    return row["ranks"] is None, -value, row["name"]
 
 
 def _standing(standing: Standing | None) -> dict[str, Any]:

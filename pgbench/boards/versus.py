@@ -1,4 +1,4 @@
-"""Two algorithms on one track: run what is missing, paired statistics, a paragraph."""
+"""Two algorithms on one track: run what is missing, statistics, a paragraph."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def paragraph(model: Mapping[str, Any], a: str, b: str) -> str:
         )
     turned = pair["a"] != a
     difference, low, high = _turn(pair["difference"], turned, 0.0)
-    chance, *limits = _turn(pair["probability"], turned, 1.0)
+    chance, least, most = _turn(pair["probability"], turned, 1.0)
     settled = pair["p"] is not None and pair["p"] < SETTLED
     found = track["power"]["tables"].get(ALL)
     if settled:
@@ -105,7 +105,7 @@ def paragraph(model: Mapping[str, Any], a: str, b: str) -> str:
         f"{track['seeds']} seeds each. The mean normalised score of {a} less that of "
         f"{b} is {difference:+.3f} ({_interval(low, high, '+.3f', '95% interval ', ', ')}Welch's "
         f"test p = {p}). A run of {a} beats a run of {b} with probability {chance:.2f}"
-        f"{_interval(*limits, '.2f', ' ')}. Verdict: {verdict}.",
+        f"{_interval(least, most, '.2f', ' ')}. Verdict: {verdict}.",
         "",
     ]
     lines += [_one(env, track["tasks"][env["id"]], a, b) for env in track["environments"]]

@@ -182,10 +182,11 @@ def _doc(cls: Any, head: str = "") -> str:
     return fitted(head + inspect.cleandoc(cls.__doc__ or ""), width())
 
 
-def _fields(batch: Any) -> list[tuple[str, str]]:
+def _fields(batch: type) -> list[tuple[str, str]]:
     """Fields of a dataclass with the comments that stand beside them in its source."""
     if not dataclasses.is_dataclass(batch):
         return []
+    rows: list[tuple[str, str]]
     names, rows = {f.name for f in dataclasses.fields(batch)}, []
     try:
         source = inspect.getsource(batch)

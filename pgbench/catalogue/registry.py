@@ -9,18 +9,15 @@ line, which may bring one of each.
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
-import importlib.util
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from pgbench.catalogue import plugins
 from pgbench.errors import PgbenchError, install
 from pgbench.support.names import named, unknown
 
-PLUGIN_GROUP = "pgbench.plugins"
 ORDER = ("smoke", "small", "paper")
 
 
@@ -177,7 +174,7 @@ class Catalogue(Generic[Spec]):
     def all(self) -> list[Spec]:
         """Every spec, sorted by key, built-in and plug-ins."""
         importlib.import_module(self.builtin)
-        load_plugins()
+        plugins.load_installed()
         return [self.specs[key] for key in sorted(self.specs)]
 
     def of_file(self, file: str) -> list[Spec]:
@@ -194,7 +191,6 @@ SCHEMES = {
     "gym": "pgbench.catalogue.foreign:foreign_env",
     "mo": "pgbench.catalogue.foreign:foreign_env",
 }
-_loaded_plugins: set[str] = set()
 
 
 def _caller() -> str:
@@ -263,23 +259,6 @@ def register_loop(
     return spec
 
 
-def load_plugins() -> None:
-    """Import the modules that installed packages name in the entry-point group, once each."""
-    for point in importlib.metadata.entry_points(group=PLUGIN_GROUP):
-        if point.value in _loaded_plugins:
-            continue
-        _loaded_plugins.add(point.value)
-        try:
-            point.load()
-        except PgbenchError:
-            raise
-        except Exception as error:
-            raise PgbenchError(
-                f"plug-in '{point.name}' ({point.value}) does not import: "
-                f"{type(error).__name__}: {error}; fix it or uninstall its package"
-            ) from error
-
-
 def load_file(path: str, catalogue: Catalogue[Spec]) -> Spec:
     """Import a plug-in file and return the one spec that it registers in `catalogue`.
 
@@ -304,42 +283,7 @@ def import_file(path: str) -> str:
 
     Raises: PgbenchError if the file is missing or does not import; then nothing of it is left.
     """
-    file = Path(path).resolve()
-    if not file.is_file():
-        raise PgbenchError(f"there is no plug-in file {path}")
-    where = str(file)
-    if any(catalogue.of_file(where) for catalogue in CATALOGUES):
-        return where
-    for catalogue in CATALOGUES:
-        importlib.import_module(catalogue.builtin)
-    name = f"pgbench_plugin_{file.stem}"
-    module_spec = importlib.util.spec_from_file_location(name, file)
-    assert module_spec is not None and module_spec.loader is not None
-    module = importlib.util.module_from_spec(module_spec)
-    sys.modules[name] = module
-    try:
-        module_spec.loader.exec_module(module)
-    except BaseException as error:
-        for catalogue in CATALOGUES:
-            for spec in catalogue.of_file(where):
-                del catalogue.specs[next(k for k, s in catalogue.specs.items() if s is spec)]
-        if isinstance(error, KeyboardInterrupt | PgbenchError):
-            raise
-        line = getattr(error, "lineno", None) or _line_in(error, where)
-        raise PgbenchError(
-            f"plug-in {path} does not import: {type(error).__name__}: {error}"
-            + (f" (line {line})" if line else "")
-        ) from error
-    return where
-
-
-def _line_in(error: BaseException, where: str) -> int | None:
-    line, trace = None, error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_code.co_filename == where:
-            line = trace.tb_lineno
-        trace = trace.tb_next
-    return line
+    return plugins.import_file(path, CATALOGUES)
 
 
 def find_env(name: str) -> EnvSpec:

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from pgbench.records.suite import Suite
 
 KINDS = ("algos", "envs", "loops", "suites")
-MODELS = ("nano", "smollm2-135m")  # what pgbench.lm.sources knows by name
 FOREIGN = (
     "and gym:ID, any that is registered with Gymnasium (gym:CartPole-v1, gym:PACKAGE:ID), and "
     "mo:ID, one of MO-Gymnasium's (docs/environments.md)"
@@ -207,6 +206,7 @@ def explain(
 ) -> None:
     """One algorithm, environment or loop: equations, settings, budgets."""
     from pgbench.catalogue.pages import algo_page, env_page, loop_page
+    from pgbench.cli.lookup import named
 
     algos, envs, loops = named(name)
     parts = []
@@ -287,6 +287,7 @@ def compat(
 ) -> None:
     """Which environments fit an algorithm, or the reverse, and why not."""
     from pgbench.catalogue.registry import ALGOS, ENVS, in_words
+    from pgbench.cli.lookup import named
     from pgbench.errors import PgbenchError
     from pgbench.support.text import table, width
 
@@ -339,72 +340,3 @@ def _misfit(algo: AlgoSpec, env: EnvSpec) -> str:
     if missing := missing_capabilities(algo, env):
         reasons.append(f"lacks {', '.join(missing)}")
     return "; ".join(reasons)
-
-
-def _suite(name: str) -> str:
-    """What to do with a suite's name; empty if `name` is none.
-
-    Suites are files of a checkout: they are looked for here and where this pgbench was cloned.
-    """
-    from pgbench.errors import ROOT
-    from pgbench.records.suite import NAME
-
-    for home in (Path(), ROOT):
-        path = home / "leaderboards/suites" / f"{name}.toml"
-        if name == path.stem and path.is_file():
-            root = "" if home == Path() else f" --root {path.parents[1]}"
-            return (
-                f"{name} is a suite: `pgbench bench {name}{root} --dry-run` lists its runs, "
-                f"`pgbench board {name}{root}` its results, {path} says what it is"
-            )
-    if not NAME.fullmatch(name):
-        return ""
-    places = " nor in ".join(dict.fromkeys(str(h / "leaderboards") for h in (Path(), ROOT)))
-    return (
-        f"{name} would be a suite, by its name, but there is none of it in {places}; "
-        "`pgbench list suites --root FOLDER` lists those of a folder"
-    )
-
-
-def named(name: str) -> tuple[list[AlgoSpec], list[EnvSpec], list[LoopSpec]]:
-    """Every algorithm, environment and loop of that name, or what a plug-in file registers.
-
-    Raises: PgbenchError with the nearest names if there is none.
-    """
-    from pgbench.catalogue.registry import (
-        ALGOS,
-        ENVS,
-        LOOPS,
-        find_algo,
-        find_env,
-        has_scheme,
-        import_file,
-    )
-    from pgbench.errors import PgbenchError
-    from pgbench.support.names import unknown
-
-    if name.endswith(".py"):
-        where = import_file(name)
-        envs, loops = ENVS.of_file(where), LOOPS.of_file(where)
-        if not envs and not loops:
-            return [find_algo(name)], [], []
-        algos = [find_algo(name)] if ALGOS.of_file(where) else []
-        return algos, [find_env(name)] if envs else [], loops
-    if has_scheme(name):
-        return [], [find_env(name)], []
-    algos, envs, loops = ALGOS.all(), ENVS.all(), LOOPS.all()
-    found = (
-        [s for s in algos if s.name == name],
-        [s for s in envs if name in (s.id, s.name)],
-        [s for s in loops if s.name == name],
-    )
-    if not any(found):
-        known = sorted({s.name for s in (*algos, *loops)} | {s.id for s in envs})
-        if words := _suite(name):
-            raise PgbenchError(words)
-        if name.partition(":")[0] in MODELS:
-            raise PgbenchError(
-                f"{name} is a language model: take it with --model {name}; docs/models.md has more"
-            )
-        raise unknown("name", name, known, "see `pgbench list algos` and `pgbench list envs`")
-    return found

@@ -14,6 +14,7 @@ Examples:
   pgbench run --algo mdpo --env hopper --seeds 3 --budget 500k
   pgbench run --algo ppo --env pendulum --seeds 10 --stack
   pgbench run --algo ppo --env walker2d --set lr=1e-4 --set clip=0.1
+  pgbench run --algo ppo --env gym:CartPole-v1     (docs/environments.md)
   pgbench run --algo sac --env pendulum --config sac.toml --device cuda
   pgbench run --algo ppo --env hopper --log tensorboard,wandb
   pgbench run --algo ./mine.py --env hopper        (pgbench new algo mine)
@@ -43,7 +44,8 @@ Algo = Annotated[
     str, typer.Option("--algo", "-a", help="A name from `pgbench list algos`, or a .py file.")
 ]
 Env = Annotated[
-    str, typer.Option("--env", "-e", help="A name from `pgbench list envs`, or a .py file.")
+    str,
+    typer.Option("--env", "-e", help="A name from `pgbench list envs`, gym:ID, or a .py file."),
 ]
 Runs = Annotated[Path, typer.Option("--runs", help="Folder of the run folders.")]
 Log = Annotated[

@@ -7,7 +7,7 @@ import keyword
 import re
 from pathlib import Path
 
-from pgbench.catalogue.registry import ALGOS, ENVS, LOOPS, find_env
+from pgbench.catalogue.registry import ALGOS, ENVS, LOOPS, find_env, has_scheme
 from pgbench.errors import PgbenchError
 from pgbench.support.files import write_bytes
 from pgbench.support.names import named, unknown
@@ -98,7 +98,7 @@ entry = [
 ]
 """
 ENVIRONMENT = """\
-[environments.@ID@]
+[environments.@KEY@]
 version = "@VERSION@"
 golden = "@GOLDEN@"
 floor = @FLOOR@                           # 0 of the normalised score, and what a failed run scores
@@ -162,7 +162,8 @@ def new_suite(name: str, root: Path, envs: list[str], family: str | None = None)
         anchors = {key: spec.anchors.get(key) for key in ("random", "reference")}
         low, high = anchors["random"], anchors["reference"]
         values = {
-            "ID": spec.id, "VERSION": spec.name, "GOLDEN": golden(spec),
+            "KEY": f'"{spec.id}"' if has_scheme(spec.id) else spec.id,
+            "VERSION": spec.name, "GOLDEN": golden(spec),
             "FLOOR": f"{low.value if low else FLOOR[family]}",
             "FLOOR_ORIGIN": low.origin if low else "to be measured: a random policy's score",
             "REFERENCE": f"{high.value if high else REFERENCE[family]}",

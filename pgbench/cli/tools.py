@@ -174,7 +174,7 @@ def check(
 ) -> None:
     """The contract of an algorithm or environment, tested; exit code 1 if broken."""
     from pgbench.catalogue.registry import find_env
-    from pgbench.cli.catalogue import named
+    from pgbench.cli.lookup import named
     from pgbench.errors import PgbenchError
     from pgbench.runs.contract import check_algorithm
     from pgbench.runs.env_contract import check_environment

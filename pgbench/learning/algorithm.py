@@ -145,7 +145,7 @@ class Algorithm:
         """
         return {}
 
-    def choose(self, name: str) -> None:
+    def become(self, name: str) -> None:
         """From now on `act` is the policy `name` of `policies()`.
 
         Before that it is whatever the algorithm is judged by.

@@ -17,9 +17,10 @@ from typing import Any
 from pgbench.errors import PgbenchError
 from pgbench.records.record import parse, read_runs, record_id
 from pgbench.records.rules import ENDED, verify
-from pgbench.records.schema import Heads, Stamp, plain, typed
+from pgbench.records.schema import Heads, Stamp
 from pgbench.settings.config import canonical, digest
 from pgbench.support.files import only_process, read_bytes, write_bytes, write_json
+from pgbench.support.strict import plain, typed
 
 HEADS, STAMPS = "_heads.json", "_stamps.jsonl"
 Check = Callable[[Mapping[str, Any], str], None]  # (record, where): raises what breaks a rule

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 from pgbench.errors import PgbenchError
-from pgbench.records.schema import Record, hold, plain
+from pgbench.records.schema import Record
 from pgbench.settings.config import digest
-from pgbench.support.files import only_process, read_bytes
+from pgbench.support.files import only_process, read_bytes, write_bytes
+from pgbench.support.strict import hold, plain
 
 SCHEMA = 3  # of what is written now
 READS = (2, 3)  # 3 added `result.details` and `algorithm.policies`
@@ -45,6 +47,17 @@ def parse(data: bytes, where: str) -> dict[str, Any]:
     if record["id"] != record_id(record):
         raise PgbenchError(f"{where}: was changed after it was written: its id does not match")
     return record
+
+
+def save_run(folder: Path, record: dict[str, Any]) -> None:
+    """Replace the record of a run folder, if it can be read back.
+
+    Raises: PgbenchError naming the field that no record holds.
+    """
+    path = folder / "run.json"
+    data = (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode()
+    parse(data, f"this run cannot be recorded ({path})")
+    write_bytes(path, data)
 
 
 def read_run(folder: Path) -> dict[str, Any]:

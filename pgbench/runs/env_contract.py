@@ -129,7 +129,7 @@ def first_difference(one: Trail, two: Trail) -> str:
     return ""
 
 
-def promised(world: World) -> None:
+def promised(world: World) -> str | None:
     """It has the spaces, the autoreset mode and the methods that its capabilities promise."""
     with world.made() as env:
         check_env(env, world.spec.id, LANES, promises(world.spec))
@@ -139,6 +139,7 @@ def promised(world: World) -> None:
                 f"{what}_space is not {LANES} times single_{what}_space; "
                 "gymnasium.vector.utils.batch_space makes it"
             )
+        return getattr(env, "note", "") or None
 
 
 def observed(world: World) -> None:
@@ -166,7 +167,7 @@ def ended(world: World) -> str | None:
             info, done = given[4], np.asarray(given[2], bool) | np.asarray(given[3], bool)
             moved = moved or not _alike(given[0], obs)
             obs = given[0]
-            for lane in np.flatnonzero(done):
+            for lane in np.flatnonzero(done).tolist():
                 assert "final_obs" in info, (
                     "an episode ended without info['final_obs']: its last observation, one row a "
                     "lane; learning could not bootstrap from it"
@@ -270,7 +271,7 @@ def go_on(folder: str) -> None:
 def refused(world: World) -> None:
     """What is no action is refused: NaN, a choice that is not there, a number for a text."""
     with world.made() as env:
-        space, bad = env.single_action_space, {}
+        space, bad = env.single_action_space, dict[str, Any]()
         if isinstance(space, spaces.Box) and space.dtype.kind == "f":
             bad["NaN"] = np.full((LANES, *space.shape), np.nan, space.dtype)
         elif isinstance(space, spaces.Discrete):
@@ -298,10 +299,15 @@ def judged(world: World) -> str:
     spec, lines = world.spec, []
     rng = np.random.default_rng(0)
     with world.made(1) as env:
+        if "VectorReward" in spec.capabilities and not spec.evaluator:
+            return f"rewards are vectors of {env.reward_size}, so an episode has no score"
         space = env.single_action_space
         optimum = getattr(env, "optimum", None)
         if "Demonstrations" in spec.capabilities:
             lines.append(_demonstrations(env))
+
+    if "VectorReward" in spec.capabilities and not spec.evaluator:
+        return "; ".join([*lines, "rewards are vectors, of which no evaluator makes a score"])
 
     def random(obs: Any) -> Any:
         if isinstance(space, spaces.Text):

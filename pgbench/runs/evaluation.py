@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from pgbench.catalogue.capabilities import make
 from pgbench.catalogue.registry import EnvSpec, find_env, load
 from pgbench.errors import Breach, PgbenchError
-from pgbench.records.details import Detail, checked
+from pgbench.records.details import checked
+from pgbench.records.schema import Detail
 from pgbench.support.seeding import eval_seeds
 from pgbench.worlds import checks
 

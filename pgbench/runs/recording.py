@@ -146,7 +146,8 @@ def make_record(
             "curve": run.curve,
             **({"diagnostics": loop.summary()} if final and hasattr(loop, "summary") else {}),
             "failure": kind_of(error),
-            "error": None if error is None else f"{_name(error)}: {error}",
+            # A path may hold what is no text; the record says it with question marks.
+            "error": error and f"{_name(error)}: {error}".encode(errors="replace").decode(),
             "checksum": checksum(run.algorithm) if status in ("finished", "failed") else None,
         },
         "cost": {

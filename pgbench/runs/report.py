@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from pgbench.records.details import show
 from pgbench.records.record import read_runs
 from pgbench.statistics.intervals import mean_interval
 from pgbench.support.files import is_held
+from pgbench.support.strict import plain
 from pgbench.support.text import table, width
 
 Found = Sequence[tuple[Path, dict[str, Any]]]
@@ -141,11 +141,11 @@ def _plain(value: Any) -> str:
 
 def last_metrics(folder: Path) -> dict[str, Any]:
     """What the run in `folder` logged of its last update; empty where there is nothing to read."""
-    with contextlib.suppress(OSError, ValueError), open(folder / "events.jsonl", "rb") as file:
+    with contextlib.suppress(OSError, PgbenchError), open(folder / "events.jsonl", "rb") as file:
         file.seek(max(0, file.seek(0, 2) - 20_000))
         for line in reversed(file.read().splitlines()):
             if line.startswith(b'{"kind": "train"'):
-                return dict(json.loads(line))
+                return dict(plain(line, file.name))
     return {}
 
 

@@ -161,7 +161,7 @@ def _load_policy(result: Result) -> Policy:
     with whole(path):
         algorithm.load_state_dict(saved["algorithm"])
         if result.member:
-            algorithm.choose(result.member)
+            algorithm.become(result.member)
         if saved["moments"]:
             moments = RunningMoments(spaces[0].shape[0], torch.device("cpu"))
             moments.state = saved["moments"]

@@ -18,7 +18,7 @@ from pgbench.catalogue.registry import resolve
 from pgbench.errors import Breach, Diverged, PgbenchError
 from pgbench.learning.algorithm import Algorithm, Setup, same_origin
 from pgbench.loops.base import Loop, Phase, check_made
-from pgbench.records.record import read_run, tidy
+from pgbench.records.record import read_run, save_run, tidy
 from pgbench.runs import provenance
 from pgbench.runs.evaluation import Evaluation, evaluate
 from pgbench.runs.log import Log, catch_up
@@ -26,7 +26,7 @@ from pgbench.runs.plan import Plan, choose_device, load_loop
 from pgbench.runs.progress import Progress
 from pgbench.runs.recording import make_record
 from pgbench.runs.trackers import DEFAULT
-from pgbench.support.files import load_tensors, only_process, save_tensors, whole, write_json
+from pgbench.support.files import load_tensors, only_process, save_tensors, whole
 from pgbench.support.seeding import train_seed
 from pgbench.support.signals import on_stop
 from pgbench.support.ticker import hush
@@ -350,7 +350,7 @@ class Run:
     ) -> dict[str, Any]:
         """The record as the run stands, written to its folder."""
         record = make_record(self, status, final, error)
-        write_json(self.folder / "run.json", record)
+        save_run(self.folder, record)
         return record
 
     def _stop(self) -> None:

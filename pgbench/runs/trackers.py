@@ -7,6 +7,7 @@ the others, which bring threads, prints and networks of their own, in processes 
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import os
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from pgbench.errors import PgbenchError, install
+from pgbench.support.files import lock
 from pgbench.support.names import unknown
 
 PROJECT = "pgbench"  # in W&B, MLflow and trackio, unless their own variables name another
@@ -224,12 +226,14 @@ class MLflow:
         from mlflow.entities import Param
 
         uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path('mlflow.db').resolve()}"
-        self.client, self.run = MlflowClient(tracking_uri=uri), about.run
+        self.run = about.run
+        with _alone(uri):
+            self.client = MlflowClient(tracking_uri=uri)
+            experiment = self._experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT))
         if self.run:
             self.client.update_run(self.run, status="RUNNING")
             return
-        name = os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)
-        made = self.client.create_run(self._experiment(name), run_name=about.name)
+        made = self.client.create_run(experiment, run_name=about.name)
         self.run = made.info.run_id
         params = [Param(_allowed(k), str(v)[:6000]) for k, v in about.config.items()]
         for i in range(0, len(params), 100):  # as many as it takes at once
@@ -265,6 +269,18 @@ class MLflow:
         self._send([(name, value, 0) for name, value in summary.items()])
         ends = {"finished": "FINISHED", "failed": "FAILED"}
         self.client.set_terminated(self.run, ends.get(status, "KILLED"))
+
+
+@contextlib.contextmanager
+def _alone(uri: str) -> Iterator[None]:
+    """Within this no other run opens the data base: two that make its tables at once spoil it."""
+    scheme, _, path = uri.partition(":///")
+    if scheme != "sqlite":
+        yield
+        return
+    with open(Path(path).with_name(f".{Path(path).name}.lock"), "w") as held:
+        lock(held)
+        yield
 
 
 def _allowed(name: str) -> str:

@@ -54,11 +54,11 @@ def option(
     return dataclasses.field(default=default, metadata=meta)
 
 
+@dataclasses.dataclass(frozen=True)
 class other:  # noqa: N801  (it is written like a function)
-    """A condition of `option(only=...)`: every value but these."""
+    """A condition of `option(only=...)`: every value but this one."""
 
-    def __init__(self, *values: Any) -> None:
-        self.values = values
+    value: Any
 
 
 class Settings:
@@ -115,7 +115,7 @@ def _switched_on(field: dataclasses.Field[Any], values: Mapping[str, Any]) -> bo
 
 
 def _on(value: Any, wanted: Any) -> bool:
-    return value not in wanted.values if isinstance(wanted, other) else value in wanted
+    return bool(value != wanted.value) if isinstance(wanted, other) else value in wanted
 
 
 def conditions(field: dataclasses.Field[Any]) -> str:
@@ -128,7 +128,7 @@ def conditions(field: dataclasses.Field[Any]) -> str:
 
 def _condition(switch: str, wanted: Any) -> str:
     if isinstance(wanted, other):
-        return f"{switch} other than {' or '.join(map(_word, wanted.values))}"
+        return f"{switch} other than {_word(wanted.value)}"
     return f"{switch}={' or '.join(map(_word, wanted))}"
 
 

@@ -1,4 +1,4 @@
-"""Numbers from numbers: intervals, bootstrap, rank groups; no file and no record is known here.
+"""Numbers from numbers: intervals, bootstrap, ranks, power; no file and no record is known here.
 
 Imports `support`. Start with `intervals`.
 """

@@ -1,11 +1,11 @@
 """Which rows may be the best, and which ranks the runs leave to each: simultaneous comparisons.
 
 Each row is compared with all others at once, by Welch's t: spreads may differ from row to row. Its
-critical value is for the largest of its K - 1 statistics, whose common part (the row's own error)
-makes them one question more than K - 1: a row far below nineteen others is told apart as easily as
+critical values are for the largest of its K - 1 statistics, whose common part (the row's own error)
+makes them one question more than K - 1: a row far below eighteen others is told apart as easily as
 one below a single other, where a correction over all 171 pairs would find nothing.
 
-Two things follow from the same critical value (`compare`):
+Two things follow from the same critical values (`compare`):
 
 - the rank set of a row, after Mogstad, Romano, Shaikh and Wilhelm (2024, Review of Economic Studies
   91, 476-518): 1 + the rows that are better beyond it, to K - the rows that are worse. It holds the
@@ -15,7 +15,7 @@ Two things follow from the same critical value (`compare`):
   hold all together in 97.5% of all tables, since the one event that the true best is compared
   rightly with the others implies all. A row may be the best (rank 1) where its interval passes 0.
 
-The critical value is simulated: the largest Welch statistic of normal rows with the variances and
+Critical values are simulated: the largest Welch statistic of normal rows with the variances and
 degrees of freedom that were seen (a parametric bootstrap; Westfall and Young 1993 for its form).
 Rows are taken as independent. Runs of one seed share a start and the evaluation's instances, so
 that rows agree a little (correlations of 0.1 in this project's records): then the comparisons are
@@ -129,7 +129,7 @@ def compare(
     critical = _critical(square, freedom, level, draws)
     _, own = _welch(square, square[:, None], freedom, freedom[:, None])
     ahead = means - means[:, None]  # [i, k]: row k less row i
-    reach, back = _reach([rows[key] for key in keys], square, _as_t(critical[:, None], own))
+    reach, back = _reach([rows[key] for key in keys], square, _as_t(critical, own))
     better, worse = ahead > reach, -ahead > back
     lowest, highest = 1 + better.sum(axis=1), len(keys) - worse.sum(axis=1)
     parted = better | worse
@@ -171,7 +171,7 @@ def _with_the_best(means: Array, reach: Array) -> tuple[Array, Array]:
     """Hsu's constrained limits of each mean less the best of the others'; K each.
 
     Above: how far the row may lead, none below 0. Below: how far it may trail one of those that may
-    be the best (seen from that row, hence by its critical value), none above 0.
+    be the best (seen from that row, hence by its critical values), none above 0.
     """
     count = len(means)
     upper = np.array(
@@ -198,8 +198,13 @@ def _filled(squares: Sequence[float]) -> Array:
 
 
 def _critical(square: Array, freedom: Array, level: float, draws: int) -> Array:
-    """Of each row: what the largest of its statistics, as a normal deviate, passes in (1 - level)
-    / 2 of all tables whose rows are truly equal."""
+    """[i, k]: what the statistic of rows i and k, as a normal deviate, must pass for row i's sake.
+
+    In (1 - level) / 2 of all tables whose rows are truly equal one of the row's does. The others'
+    statistics weigh by the critical values that they would have themselves: the less, the less the
+    comparisons of row k are one question. Else a row that breaks down would be told from eighteen
+    others, but not one of the eighteen from it.
+    """
     quantile = 0.5 + level / 2
     normal, chi = _samples(tuple(freedom.tolist()), draws)
     error, squares = np.sqrt(square)[:, None] * normal, square[:, None] * chi
@@ -210,13 +215,18 @@ def _critical(square: Array, freedom: Array, level: float, draws: int) -> Array:
     gaps = error[second] - error[first]
     t = np.divide(gaps, np.sqrt(total), out=np.zeros_like(gaps), where=total > 0)
     ahead = _as_normal(t, own)  # (pairs, draws): the second row less the first
-    largest = np.full(normal.shape, -np.inf)
-    for pair, (i, k) in enumerate(zip(first.tolist(), second.tolist(), strict=True)):
-        np.maximum(largest[i], ahead[pair], out=largest[i])
-        np.maximum(largest[k], -ahead[pair], out=largest[k])
+    weights = np.ones(len(square))
+    for _ in range(2):
+        largest = np.full(normal.shape, -np.inf)
+        for pair, (i, k) in enumerate(zip(first.tolist(), second.tolist(), strict=True)):
+            np.maximum(largest[i], ahead[pair] / weights[k], out=largest[i])
+            np.maximum(largest[k], -ahead[pair] / weights[i], out=largest[k])
+        found = np.quantile(largest, quantile, axis=1)
+        critical = found[:, None] * weights
+        weights = np.maximum(found, ndtri(quantile))
     # Never below that of a single comparison.
-    found: Array = np.maximum(np.quantile(largest, quantile, axis=1), ndtri(quantile))
-    return found
+    limits: Array = np.maximum(critical, ndtri(quantile))
+    return limits
 
 
 def _welch(a: Array, b: Array, free_a: Array, free_b: Array) -> tuple[Array, Array]:
@@ -264,5 +274,5 @@ def _samples(freedom: tuple[float, ...], draws: int) -> tuple[Array, Array]:
 def quantile_t(freedom: float, rows: int) -> float:
     """What Welch's t of two rows must pass for `compare` to part them, among rows of one spread."""
     alike = np.full(rows, freedom)
-    critical = _critical(np.ones(rows), alike, LEVEL, DRAWS)
-    return float(_as_t(critical, 2 * alike).mean())
+    critical = _critical(np.ones(rows), alike, LEVEL, DRAWS)[~np.eye(rows, dtype=bool)]
+    return float(_as_t(critical, np.full_like(critical, 2 * freedom)).mean())

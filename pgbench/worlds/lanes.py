@@ -11,6 +11,10 @@ to play them again, on a fresh environment, and to see that the observation is t
 `how_to_replay` finds out, once for each kind of environment, whether an episode is determined by
 that. Where something else outlives a reset (a curriculum, a generator of its own), the tape begins
 at the first reset with a seed. Where not even the seed decides, the environment is refused.
+
+Some environments draw from numpy's global generator. While a lane's environment works, that is one
+of the lane's own, seeded with it: so they, too, keep to their seeds, and the process's own global
+generator is as it was.
 """
 
 from __future__ import annotations
@@ -22,132 +26,21 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 from gymnasium.error import DependencyNotInstalled, ResetNeeded
-from gymnasium.utils.seeding import np_random
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from pgbench.errors import Breach, Misuse, PgbenchError
+from pgbench.errors import Misuse, PgbenchError
 from pgbench.worlds.batch_env import each_seed, reset_mask
 from pgbench.worlds.copying import Copied
 from pgbench.worlds.flat import flat_action, flat_observation
+from pgbench.worlds.lane import EPISODE, LIFE, Lane, drawing_from
 
 Make: TypeAlias = Callable[[], gymnasium.Env[Any, Any]]
-Given: TypeAlias = tuple[
-    NDArray[Any], Any, bool, bool
-]  # observation, reward, terminated, truncated
 
-EPISODE, LIFE = "episode", "life"  # where a tape begins: at the last reset, or at the last seed
-TRIAL = (40, 25, 15)  # steps of the episodes that `how_to_replay` plays before it starts a tape
-MORE = (20, 10)  # and after
+TRIAL = (200, 25, 15)  # steps at most of the episodes of `how_to_replay`, before a tape's start
+MORE = (20, 10)  # and after it
 _found: dict[Any, str] = {}  # what `how_to_replay` found in this process, by the lanes' key
-
-
-class Lane:
-    """One environment and the tape that leads to where it stands."""
-
-    def __init__(self, env: gymnasium.Env[Any, Any], name: str, replay: str, terms: int) -> None:
-        self.env, self.name, self.replay = env, name, replay
-        self.terms = terms  # of a reward; 0 for a number
-        space, self._flat = flat_observation(env.observation_space, name)
-        self.shape = space.shape
-        _, self.act = flat_action(env.action_space, name)
-        self.seed: int | None = None  # the tape: of its first reset,
-        self.rng: dict[str, Any] | None = None  # or the generator's state before that,
-        self.actions: list[Any] = []  # and the actions since
-
-    def begin(self, seed: int | None = None) -> NDArray[Any]:
-        """Start an episode, with a seed or with the generator as it stands: its observation."""
-        if seed is None and self.seed is None and self.rng is None:
-            seed = np_random()[1]  # a first reset without a seed has one of its own
-        if seed is not None:
-            self.seed, self.rng, self.actions = seed, None, []
-        elif self.replay == EPISODE:
-            bits = getattr(self.env.unwrapped.np_random, "bit_generator", None)
-            self.seed, self.rng, self.actions = None, dict(bits.state) if bits else {}, []
-        else:
-            self.actions.append(None)  # stands for a reset
-        return self.observe(self._called("reset", seed=seed)[0])
-
-    def step(self, action: Any) -> Given:
-        """One step; `action` as the flat action space has it."""
-        self.actions.append(action)
-        observation, reward, terminated, truncated, _ = self._called("step", self.act(action))
-        return self.observe(observation), self.rewarded(reward), bool(terminated), bool(truncated)
-
-    def observe(self, given: Any) -> NDArray[Any]:
-        """An observation as a vector.
-
-        Raises: Breach if it is none of its space.
-        """
-        try:
-            vector = self._flat(given)
-        except (TypeError, ValueError, IndexError):
-            vector = np.empty(0)
-        if vector.shape != self.shape:
-            raise Breach(
-                f"{self.name} gives an observation of shape {np.shape(given)}, which is none of "
-                f"its observation space {self.env.observation_space}"
-            )
-        return vector
-
-    def rewarded(self, reward: Any) -> Any:
-        """A reward as the environment promised it, a number or a vector of `terms`.
-
-        Raises: Breach.
-        """
-        try:
-            value = np.asarray(reward, np.float64)
-        except (TypeError, ValueError):
-            value = np.empty(0)
-        if value.shape == ((self.terms,) if self.terms else ()):
-            return value
-        if value.size == 1 and not self.terms:
-            return value.reshape(())
-        kind = f"vector of {self.terms} numbers" if self.terms else "number"
-        raise Breach(f"{self.name} gives {reward!r} as a reward, not a {kind}")
-
-    def tape(self) -> dict[str, Any]:
-        """What leads to where the environment stands, as arrays and plain values."""
-        resets = [i for i, action in enumerate(self.actions) if action is None]
-        acted = [action for action in self.actions if action is not None]
-        return {
-            "seed": self.seed,
-            "rng": self.rng,
-            "actions": np.array(acted),
-            "resets": resets,  # their places among actions and resets
-        }
-
-    def play(self, tape: dict[str, Any]) -> NDArray[Any]:
-        """Come to where `tape` was taken: the observation there."""
-        self.seed, self.rng = tape["seed"], tape["rng"]
-        if self.rng is not None:
-            self._called("reset", seed=0)  # whatever waits for a first seed
-        if self.rng:
-            self.env.unwrapped.np_random = _generator(self.rng)
-        observation = self._called("reset", seed=self.seed)[0]
-        resets, acted = set(tape["resets"]), iter(tape["actions"])
-        self.actions = []
-        for i in range(len(tape["actions"]) + len(resets)):
-            action = None if i in resets else next(acted)
-            self.actions.append(action)
-            given = (
-                self._called("reset", seed=None)
-                if action is None
-                else self._called("step", self.act(action))
-            )
-            observation = given[0]
-        return self.observe(observation)
-
-    def _called(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        given = getattr(self.env, method)(*args, **kwargs)
-        parts = 2 if method == "reset" else 5
-        if not (isinstance(given, tuple) and len(given) == parts):
-            what = "(observation, info)" if parts == 2 else (
-                "(observation, reward, terminated, truncated, info)"
-            )  # fmt: skip
-            raise Breach(f"{self.name}: {method} does not give {what}, as Gymnasium's do")
-        return given
 
 
 class Lanes(Copied, VectorEnv[Any, Any, Any]):
@@ -386,22 +279,18 @@ def _steps(lane: Lane, actions: list[Any]) -> Iterator[Seen]:
     """Everything that the actions give, up to the episode's end."""
     for action in actions:
         obs, reward, terminated, truncated = lane.step(action)
-        yield Seen(obs.tobytes() + reward.tobytes() + bytes([terminated]), terminated or truncated)
+        bits = obs.tobytes() + np.asarray(reward).tobytes() + bytes([terminated])
+        yield Seen(bits, terminated or truncated)
         if terminated or truncated:
             return
 
 
 def _one(make_one: Make, name: str) -> gymnasium.Env[Any, Any]:
-    env = make_one()
+    with drawing_from(np.random.MT19937(0)):
+        env = make_one()
     if not isinstance(env, gymnasium.Env):
         what = "a vector environment" if hasattr(env, "num_envs") else f"{type(env).__name__}"
         raise PgbenchError(
             f"{name} is {what}, not a gymnasium.Env; lanes are made of single environments"
         )
     return env
-
-
-def _generator(state: dict[str, Any]) -> np.random.Generator:
-    bits = getattr(np.random, state["bit_generator"])()
-    bits.state = state
-    return np.random.Generator(bits)

@@ -34,7 +34,7 @@ class MujocoBatchEnv(BatchEnv):
 
     Attributes that the vectorised functions read, live, n environments first:
     `qpos` (n, nq), `qvel` (n, nv), `ctrl` (n, nu), each MjData field named in `derived`, and, with
-    `contact_forces`, `cfrc_ext` (n, nbody, 6). Derived fields describe the state before the last
+    `reads_contacts`, `cfrc_ext` (n, nbody, 6). Derived fields describe the state before the last
     physics substep, as they do after `mj_step` in Gymnasium.
 
     Contact forces need `mj_rnePostConstraint` after the step, which `Batch` does not call: the
@@ -52,15 +52,11 @@ class MujocoBatchEnv(BatchEnv):
     model_file: ClassVar[str]
     frame_skip: ClassVar[int]
     camera: ClassVar[Mapping[str, Any]] = {}
+    # What an environment reads; no keywords, for nobody else has a say in it.
+    derived: ClassVar[tuple[str, ...]] = ()
+    reads_contacts: bool = False  # one that decides it by its keywords sets it before all else
 
-    def __init__(
-        self,
-        num_envs: int,
-        *,
-        derived: tuple[str, ...] = (),
-        contact_forces: bool = False,
-        **options: Any,
-    ) -> None:
+    def __init__(self, num_envs: int, **options: Any) -> None:
         self.model = _load_model(ASSETS / self.model_file)
         self.dt = float(self.model.opt.timestep * self.frame_skip)
         low, high = self.model.actuator_ctrlrange.astype(np.float32).T
@@ -68,19 +64,19 @@ class MujocoBatchEnv(BatchEnv):
         super().__init__(num_envs, action, render_fps=round(1 / self.dt), **options)
         data = mujoco.MjData(self.model)
         self.init_qpos, self.init_qvel = data.qpos.copy(), data.qvel.copy()
-        self.batch = Batch(self.model, num_envs, self.num_threads, persistent=contact_forces)
+        self.batch = Batch(self.model, num_envs, self.num_threads, persistent=self.reads_contacts)
         self._default_state = np.empty(self.batch.nstate)
         mujoco.mj_getState(self.model, data, self._default_state, INTEGRATION)
         self.qpos: Floats = self.batch.bind("qpos")
         self.qvel: Floats = self.batch.bind("qvel")
         self.ctrl: Floats = self.batch.bind("ctrl")
-        self._derived = {name: self.batch.bind(name) for name in derived}
+        self._derived = {name: self.batch.bind(name) for name in self.derived}
         for name, field in self._derived.items():
             # MuJoCo marks outputs read-only against mistakes; load() puts saved ones back.
             field.setflags(write=True)
             setattr(self, name, field)
-        self._scratch = data if contact_forces else None
-        if contact_forces:
+        self._scratch = data if self.reads_contacts else None
+        if self.reads_contacts:
             self.cfrc_ext = self._derived["cfrc_ext"] = np.zeros((num_envs, self.model.nbody, 6))
         self._place = np.array(self.place(EVERY))
         self._renderer: Any = None

@@ -198,7 +198,8 @@ class TabularModel:
 def _solved(discount: float, step: Tensor, right: Tensor) -> Tensor:
     """x with x = right + discount step x, for step (..., S, S) and right (..., S)."""
     eye = torch.eye(step.shape[-1], dtype=step.dtype, device=step.device)
-    return torch.linalg.solve(eye - discount * step, right.unsqueeze(-1)).squeeze(-1)
+    solved: Tensor = torch.linalg.solve(eye - discount * step, right.unsqueeze(-1))
+    return solved.squeeze(-1)
 
 
 def _greedy(q: Tensor) -> Tensor:

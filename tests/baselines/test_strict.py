@@ -35,7 +35,11 @@ def report(tmp_path_factory):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize("name", [*(f"{s.family}/{s.name}" for s in ALGOS.all()), "text/forward"])
+EACH = [f"{s.family}/{s.name}" for s in ALGOS.all()]
+CHOOSING = [f"control/{name} by choices" for name in ("mdpo", "ppo", "reinforce", "trpo")]
+
+
+@pytest.mark.parametrize("name", [*EACH, *CHOOSING, "text/forward"])
 def test_an_update_stays_on_its_device(report, name):
     assert not report[name], report[name][-3000:]
 

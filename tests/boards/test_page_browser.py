@@ -304,3 +304,27 @@ def test_ten_thousand_records(sample_model, show):
     assert 0.05 < spent() - before < 3
     page.locator("svg.seeds a").first.click()
     assert page.locator("dialog").is_visible()
+
+
+def test_details_of_a_run_are_numbers_lines_and_tables(sample_model, show):
+    model = sample_model()
+    key = sorted(model["records"])[0]
+    model["records"][key]["details"] = {
+        "front": [[0.0, 1.0], [0.5, 0.75], [1.0, 0.0]], "regret": [3.0, 2.5, 2.0], "gap": 0.125,
+        "wide": [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], "none": [],
+    }  # fmt: skip
+    page = show(model, f"#record={key[:12]}")
+    dialog = page.locator("#page-record")
+    titles = dialog.locator("h3").all_inner_texts()
+    at = titles.index("Measured")
+    assert titles[at : at + 5] == ["Measured", "front", "regret", "wide", "Stamps"]
+    assert "gap" in dialog.inner_text() and "0.125" in dialog.inner_text()
+    assert dialog.locator("table.detail td").all_inner_texts() == list("123456")
+    plots = dialog.locator(".panel.detail svg")
+    for i, name in enumerate(("front", "regret")):  # drawn when they come into view
+        dialog.locator(".panel.detail").nth(i).scroll_into_view_if_needed()
+        plots.nth(i).locator("circle").nth(2).wait_for()
+        plots.nth(i).locator(".area").hover()
+        assert name in page.locator("#page-tip").inner_text()
+    page.evaluate(f"location.hash = '#record={sorted(model['records'])[1][:12]}'")
+    plots.first.wait_for(state="detached")  # another run has none

@@ -1,5 +1,8 @@
 """Environments of Gymnasium's registry by name: runs, records, pages, refusals."""
 
+import re
+from pathlib import Path
+
 import gymnasium
 import numpy as np
 import pytest
@@ -233,3 +236,17 @@ def test_vector_rewards_are_for_algorithms_that_ask_for_them():
         evaluate(lambda obs: np.zeros(len(obs), int), spec, 2)
     assert find_env("mo:mo-hopper-v5").capabilities == {"ContinuousActions", "VectorReward"}
     assert find_algo("ppo", "control")
+
+
+def test_the_examples_of_the_document_run(own, cli):
+    """docs/environments.md: one registered with Gymnasium, one that is wrapped, a model."""
+    document = Path(__file__).parents[2] / "docs" / "environments.md"
+    walk, wrapped, exact = re.findall(r"```python\n(.*?)```", document.read_text(), re.S)
+    (own / "my_walks.py").write_text(walk)
+    (own / "blackjack.py").write_text(wrapped)
+    for name in ("gym:my_walks:Walk-v0", "blackjack.py"):
+        spec = find_env(name)
+        found = evaluate(lambda obs: np.ones(len(obs), int), spec, 4)
+        assert len(found.returns) == 4 and not found.cut
+    exec(exact, space := {})
+    assert float(space["model"].regret(space["best"])) == pytest.approx(0.0, abs=1e-12)

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from pgbench.catalogue import registry
+from pgbench.catalogue import plugins
 from pgbench.catalogue.registry import (
     ALGOS,
     CATALOGUES,
@@ -22,6 +22,8 @@ from pgbench.catalogue.registry import (
     register_env,
     register_loop,
     resolve,
+    score_of,
+    scores,
 )
 from pgbench.errors import PgbenchError
 
@@ -114,6 +116,10 @@ def test_capabilities_that_are_missing():
     needs = algo("needs", requires={"A", "B", "C"})
     assert missing_capabilities(needs, env("has", capabilities={"B"})) == ["A", "C"]
     assert missing_capabilities(needs, env("all", capabilities={"A", "B", "C", "D"})) == []
+    either = algo("either", requires={"A|B", "C"})
+    for name, has in (("a", {"A", "C"}), ("b", {"B", "C"}), ("both", {"A", "B", "C"})):
+        assert missing_capabilities(either, env(name, capabilities=has)) == []
+    assert missing_capabilities(either, env("none", capabilities={"D"})) == ["A or B", "C"]
 
 
 def test_missing_extra_names_the_command():
@@ -192,14 +198,14 @@ def test_installed_plugins(plugin, tmp_path, monkeypatch):
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: other\nVersion: 1\n")
     (info / "entry_points.txt").write_text("[pgbench.plugins]\nother = other_plug\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(registry, "_loaded_plugins", set())
+    monkeypatch.setattr(plugins, "_loaded", set())
     plugin("1 / 0\n", "other_plug.py")
     refused("plug-in 'other'.*ZeroDivisionError.*uninstall", ALGOS.all)
     plugin(
         ALGO.format(name="foreign") + "# longer, so that no stale bytecode is used\n",
         "other_plug.py",
     )
-    monkeypatch.setattr(registry, "_loaded_plugins", set())
+    monkeypatch.setattr(plugins, "_loaded", set())
     assert find_algo("foreign").name == "foreign"
     ALGOS.all()  # not loaded a second time
 
@@ -215,3 +221,20 @@ def test_listing_imports_nothing_heavy(kind):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "set()", done.stdout + done.stderr
+
+
+def test_bounds_of_a_metric_hold_unless_a_value_passes_one():
+    share = Metric("share", lower=0.0, upper=1.0)
+    assert share.bounds([0.0, 0.4, 1.0]) == (0.0, 1.0) == share.bounds([])
+    assert share.bounds([0.4, 1.1]) == (0.0, None) and share.bounds([-0.1, 0.4]) == (None, 1.0)
+    assert Metric("return").bounds([1e9]) == (None, None)
+    assert share.told == {"name": "share", "direction": "max", "unit": ""}  # what records carry
+
+
+def test_a_record_finds_its_metric_or_none():
+    known = scores()
+    told = {"name": "pass@1", "direction": "max", "unit": "share of held-out tasks"}
+    found = score_of({"id": "math-nano-v0", "metric": told}, known)
+    assert (found.lower, found.upper) == (0.0, 1.0)
+    assert score_of({"id": "math-nano-v0", "metric": {**told, "name": "loss"}}, known) is None
+    assert score_of({"id": "stranger-v0", "metric": told}, known) is None

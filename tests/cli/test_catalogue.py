@@ -218,8 +218,14 @@ def test_compat_says_what_is_missing(cli, tmp_path):
     assert out.count("Telepathy") == 1 + sum(not spec.instance_of for spec in ENVS.all())
     assert re.search("^odd +control +lacks Telepathy$", cli("compat", "hopper")[1], re.M)
     ppo = cli("compat", "ppo")[1]
-    assert "needs ContinuousActions" in ppo
-    assert "hopper" in ppo
+    assert "ppo (family control) needs ContinuousActions or DiscreteActions" in ppo
+    assert "needs ContinuousActions\n" in ppo  # of the inventory family
+    for name in ("hopper", "cartpole"):
+        assert re.search(f"^{name} +control +fits$", ppo, re.M)
+    assert re.search("^cartpole +control +lacks ContinuousActions$", cli("compat", "sac")[1], re.M)
+    assert re.search(
+        "^requires +ContinuousActions or DiscreteActions$", cli("explain", "ppo")[1], re.M
+    )
 
 
 def test_unknown_names(cli):

@@ -29,7 +29,7 @@ class Three(Linear):
     def policies(self):
         return MEMBERS
 
-    def choose(self, name):
+    def become(self, name):
         self.place = list(MEMBERS).index(name)
 
 

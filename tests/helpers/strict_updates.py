@@ -17,18 +17,19 @@ import transformers
 from strict import Mover, device, mode
 from tiny_lm import make, make_batch, write_tiny
 
-from pgbench.catalogue.registry import ALGOS, resolve
+from pgbench.catalogue.registry import ALGOS, find_env, missing_capabilities, resolve
 from pgbench.learning.optim import adamw_
 from pgbench.lm.rows import Rows
 from pgbench.runs.contract import Bench, default_env
 from pgbench.runs.runner import build
 
 BATCH = make_batch(prompts=4, holes=True, seed=1)
+CHOICES = "cartpole"  # an environment of discrete actions
 
 
-def small(spec, folder):
+def small(spec, folder, env=None):
     """A whole update, after one on the CPU: the first may look at the data and refuse them."""
-    bench = Bench(spec.name, default_env(spec.name, spec.family), folder)
+    bench = Bench(spec.name, env or default_env(spec.name, spec.family), folder)
     algorithm, env, loop = build(bench.plan())
     if hasattr(loop, "next_batch"):
         batch = loop.next_batch()
@@ -116,6 +117,9 @@ def main(folder):
     report = {}
     cases = {f"{s.family}/{s.name}": (text if s.loop == "group" else small, (s, folder))
              for s in ALGOS.all()}  # fmt: skip
+    for spec in ALGOS.all():
+        if spec.family == "control" and not missing_capabilities(spec, find_env(CHOICES)):
+            cases[f"control/{spec.name} by choices"] = (small, (spec, folder, CHOICES))
     for name, (check, args) in {**cases, "text/forward": (forward, (folder,))}.items():
         try:
             check(*args)

@@ -6,7 +6,8 @@
 Prints a Markdown table of environment steps per second, medians of interleaved rounds, for
 - raw: Python threads that call `mj_step` alone on recorded actions and resets, one thread a CPU;
 - ours at several batch sizes, random actions, resets and all that `step` returns;
-- Gymnasium's SyncVectorEnv(8), and EnvPool at our batch sizes when a Python with it is given.
+- Gymnasium's SyncVectorEnv(8), its own batch where there is one (cartpole), and EnvPool at our
+  batch sizes when a Python with it is given.
 """
 
 from __future__ import annotations
@@ -99,6 +100,15 @@ def sync(spec: EnvSpec, seconds: float) -> float:
         env.close()
 
 
+def native(spec: EnvSpec, n: int, seconds: float) -> float:
+    """Steps per second of the vector environment that Gymnasium registers beside the single one."""
+    env = gymnasium.make_vec(spec.underlying, n, vectorization_mode="vector_entry_point")
+    try:
+        return rate(env, seconds)
+    finally:
+        env.close()
+
+
 def recorder(spec: EnvSpec) -> Callable[[float], float] | None:
     """A function that times raw physics on a recorded trajectory; None without a simulator."""
     threads = cpus()
@@ -169,6 +179,8 @@ def main() -> None:
     mujoco.set_mju_user_warning(lambda message: None)  # Gymnasium's half_cheetah.xml is deprecated
     chosen = [s for s in known if not args.envs or s.id in args.envs]
     columns = ["raw", "SyncVectorEnv(8)", *(f"ours {n}" for n in SIZES)]
+    if any(gymnasium.spec(spec.underlying).vector_entry_point for spec in chosen):
+        columns += [f"Gymnasium's batch {n}" for n in SIZES]
     if args.envpool_python:
         columns += [f"EnvPool {n}" for n in SIZES]
     columns += ["ours 16 / raw", "ours 64 / raw", "ours 8 / Sync"]
@@ -186,6 +198,8 @@ def main() -> None:
             for n in SIZES:
                 wait_until_idle(args.idle)
                 times[f"ours {n}"].append(ours(spec, n, args.seconds))
+                if gymnasium.spec(spec.underlying).vector_entry_point:
+                    times[f"Gymnasium's batch {n}"].append(native(spec, n, args.seconds))
             if args.envpool_python:
                 wait_until_idle(args.idle)
                 for n, value in envpool(args.envpool_python, spec, args.seconds).items():

@@ -1,6 +1,8 @@
 """Learners side by side with Stable-Baselines3 and CleanRL: interleaved rounds, medians.
 
     python tests/performance/learners.py ppo --sb3-python PEER/bin/python
+    python tests/performance/learners.py ppo --env cartpole --sb3-python PEER/bin/python
+    python tests/performance/learners.py ppo --before OLD/bin/python
     python tests/performance/learners.py ppo --rounds 5 --returns --sb3-python ... --cleanrl FILE
     python tests/performance/learners.py sac --sb3-python PEER/bin/python --threads 2
 
@@ -8,11 +10,12 @@ Every round runs each contestant once, in a process of its own, at equal setting
 environments x 256 steps, 10 epochs, minibatches of 64, two 64-64 tanh networks, normalised
 observations and rewards; SAC with one environment, one update a step, batch 256, 256-256 ReLU.
 `steps/s` is from the second iteration (PPO) or the first update (SAC) on: it leaves out imports
-and compilation; `whole` is the process from start to end, all included.
+and compilation; `steps/CPU s` is the same by the processor time of the process, which other load on
+the machine changes less; `whole` is the process from start to end, all included.
 
 `--sb3-python` names an interpreter with stable-baselines3 installed, `--cleanrl` a copy of its
 `ppo_continuous_action.py` that runs under the installed Gymnasium (it prints `SPS:` lines and
-is given 8 environments).
+is given 8 environments). `--before` names one with another version of this package.
 """
 
 from __future__ import annotations
@@ -27,6 +30,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+from pgbench.catalogue.registry import find_env
 
 START = 1000  # random steps before SAC's first update
 
@@ -47,6 +52,7 @@ class Clock(BaseCallback):
         mark = 2048 if kind == "ppo" else start
         if self.first is None and self.num_timesteps > mark:
             self.first, self.at = time.perf_counter(), self.num_timesteps
+            self.cpu = time.process_time()
         return True
 clock = Clock()
 if kind == "ppo":
@@ -58,13 +64,14 @@ else:
     model = SAC("MlpPolicy", env, learning_starts=start, seed=seed, device="cpu")
 model.learn(steps, callback=clock)
 rate = (model.num_timesteps - clock.at) / (time.perf_counter() - clock.first)
+cpu = (model.num_timesteps - clock.at) / (time.process_time() - clock.cpu)
 if kind == "ppo":
     test = VecNormalize(make_vec_env(env_id, 1, seed=seed + 10_000), norm_reward=False)
     test.obs_rms, test.training = env.obs_rms, False
 else:
     test = make_vec_env(env_id, 1, seed=seed + 10_000)
 mean, _ = evaluate_policy(model, test, n_eval_episodes=20)
-print(json.dumps({"rate": rate, "return": float(mean)}))
+print(json.dumps({"rate": rate, "cpu": cpu, "return": float(mean)}))
 """
 
 OURS = """
@@ -77,20 +84,24 @@ settings = {} if kind == "ppo" else {"start": start}
 plan = make_plan(kind, env_id, seed=int(seed), budget=int(steps), settings=settings, device="cpu",
                  compile=compiled == "1", threads=int(threads) or None)
 class Clocked(Run):
-    first, inside = None, 0.0
+    first, inside, cpu_inside = None, 0.0, 0.0
     def _after(self, phase):
-        before = self.spent["evaluate_s"] + self.spent["checkpoint_s"]
+        before, cpu = self.spent["evaluate_s"] + self.spent["checkpoint_s"], time.process_time()
         super()._after(phase)
         if self.first is None and phase.name == "update":
             self.first, self.at = time.perf_counter(), self.loop.steps
+            self.cpu_first = time.process_time()
         elif self.first is not None:  # peers neither evaluate nor save: what ours took goes out
             self.inside += self.spent["evaluate_s"] + self.spent["checkpoint_s"] - before
+            self.cpu_inside += time.process_time() - cpu
         self.last, self.end = time.perf_counter(), self.loop.steps
+        self.cpu_last = time.process_time()
 run = Clocked(plan, Path(runs))
 record = run.go()
 cost = record["cost"]
 print(json.dumps({
     "rate": (run.end - run.at) / (run.last - run.first - run.inside),
+    "cpu": (run.end - run.at) / (run.cpu_last - run.cpu_first - run.cpu_inside),
     "return": record["result"]["score"],
     "evaluate": cost["evaluate_s"] / cost["wall_s"],
     "checkpoint": cost["checkpoint_s"] / cost["wall_s"],
@@ -138,33 +149,39 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=0, help="torch threads; 0: each its default")
     parser.add_argument("--sb3-python")
+    parser.add_argument("--before", help="an interpreter with another version of this package")
     parser.add_argument("--cleanrl", help="ppo_continuous_action.py")
     parser.add_argument("--returns", action="store_true", help="also compare the returns")
     args = parser.parse_args()
     if args.cleanrl and not args.sb3_python:
         parser.error("--cleanrl runs under the interpreter that --sb3-python names")
     steps = args.steps or (100_352 if args.kind == "ppo" else 3000)
-    gym_id = {"hopper": "Hopper-v5", "walker2d": "Walker2d-v5", "halfcheetah": "HalfCheetah-v5"}
+    gym_id = find_env(args.env).underlying
     names = ["ppo"] if args.kind == "ppo" else ["sac", "mdpo-off"]
     results: dict[str, list[dict[str, float]]] = {}
     for seed in range(args.rounds):
         for name in names:
             for compiled in (1, 0) if seed < 3 else (1,):
-                with tempfile.TemporaryDirectory() as runs:
-                    row = child(sys.executable, OURS, name, args.env, steps, seed, args.threads,
-                                START, compiled, runs)  # fmt: skip
-                label = f"pgbench {name}" + ("" if compiled else ", not compiled")
-                results.setdefault(label, []).append(row)
+                for python, word in ((sys.executable, ""), (args.before, " before")):
+                    if python:
+                        with tempfile.TemporaryDirectory() as runs:
+                            row = child(python, OURS, name, args.env, steps, seed, args.threads,
+                                        START, compiled, runs)  # fmt: skip
+                        label = f"pgbench {name}{word}" + ("" if compiled else ", not compiled")
+                        results.setdefault(label, []).append(row)
         if args.sb3_python:
-            row = child(args.sb3_python, SB3, args.kind, gym_id[args.env], steps, seed,
+            row = child(args.sb3_python, SB3, args.kind, gym_id, steps, seed,
                         args.threads or (1 if args.kind == "ppo" else 2), START)  # fmt: skip
             results.setdefault("Stable-Baselines3", []).append(row)
         if args.cleanrl and args.kind == "ppo":
-            row = cleanrl(args.sb3_python, args.cleanrl, gym_id[args.env], steps, seed)
+            row = cleanrl(args.sb3_python, args.cleanrl, gym_id, steps, seed)
             results.setdefault("CleanRL", []).append(row)
         print(f"round {seed + 1} of {args.rounds} done", file=sys.stderr)
-    columns = ["rate", "whole", "evaluate", "checkpoint"] + ["return"] * args.returns
-    print("| | steps/s | whole, s | evaluation | checkpoints |" + " return |" * args.returns)
+    columns = ["rate", "cpu", "whole", "evaluate", "checkpoint"] + ["return"] * args.returns
+    print(
+        "| | steps/s | steps/CPU s | whole, s | evaluation | checkpoints |"
+        + " return |" * args.returns
+    )
     print("| --- |" + " --- |" * len(columns))
     for label, rows in results.items():
         cells = []

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from pgbench.errors import PgbenchError
-from pgbench.records.record import READS, SCHEMA, parse, read_run, record_id
+from pgbench.records.record import READS, SCHEMA, parse, read_run, record_id, save_run
 
 
 def refused(record, pattern):
@@ -61,3 +61,27 @@ def test_run_folders(tmp_path, make_record, write_run):
     file.write_text(file.read_text()[:-40])
     with pytest.raises(PgbenchError, match="not valid JSON"):
         read_run(tmp_path / "runs/good")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("result.curve", [{"step": 1, "mean": float("nan"), "n": 1}], r"result\.curve\[0\]\.mean"),
+        ("cost.grad_steps", -1, "cost.grad_steps must be a whole number >= 0"),
+        ("environment.kwargs", {"a": [[[[[[1]]]]]]}, "environment.kwargs.a.* nested more than"),
+        ("algorithm.paper", None, "algorithm.paper must be a text, not null"),
+    ],
+)
+def test_what_could_not_be_read_back_is_not_written(tmp_path, make_record, path, value, said):
+    record = make_record()
+    save_run(tmp_path, record)
+    kept = (tmp_path / "run.json").read_bytes()
+    assert parse(kept, "here") == record
+    *outer, last = path.split(".")
+    inside = record
+    for key in outer:
+        inside = inside[key]
+    inside[last] = value
+    with pytest.raises(PgbenchError, match=f"^this run cannot be recorded .*{said}"):
+        save_run(tmp_path, record)
+    assert (tmp_path / "run.json").read_bytes() == kept

@@ -7,9 +7,10 @@ import pytest
 
 from pgbench.errors import PgbenchError
 from pgbench.records.record import parse, record_id
-from pgbench.records.schema import Heads, plain, typed
+from pgbench.records.schema import Heads
 from pgbench.settings.config import canonical
 from pgbench.support.files import write_bytes
+from pgbench.support.strict import typed
 
 RECORDS = Path(__file__).resolve().parents[2] / "leaderboards/records/math-nano-mini-v1"
 LINE = (RECORDS / "grpo.jsonl").read_bytes().split(b"\n")[0]
@@ -169,12 +170,6 @@ def test_heads_name_the_file_whose_entry_is_wrong():
             typed(canonical({**good, "sac.jsonl": value}).encode(), Heads, "h")
 
 
-def test_plain_keeps_numbers_as_they_are():
-    value = plain(b'{"a": 1, "b": 1.0, "c": 0.1, "d": -9223372036854775808}', "h")
-    assert [type(v) for v in value.values()] == [int, float, float, int]
-    assert value["d"] == -(2**63)
-
-
 DAMAGES = {
     "null": (("result", "curve", 0, "mean"), "null", "result.curve[0].mean"),
     "1e400": (("cost", "wall_s"), "1e400", "cost.wall_s"),
@@ -207,3 +202,35 @@ def test_commands_say_it_in_one_line(cli, tmp_path, name):
         assert (code, out) == (2, ""), (words, out, err)
         assert err.count("\n") == 1 and "unexpected" not in err
         assert f"{place}{field}" in err or f"{place}lacks the field '{field}'" in err, err
+
+
+def test_damaged_heads_and_stamps_are_one_line(cli, tmp_path, make_record, write_run):
+    from pgbench.records.ledger import add, add_stamp
+
+    folder = tmp_path / "leaderboards/records/mine"
+    record = make_record("ppo", 0)
+    assert add(folder, [write_run(record)]).new == 1
+    add_stamp(folder, {"kind": "verified", "record": record["id"], "by": "A. Name"})
+    for name, was, now, said in (
+        ("_heads.json", b"1,", b"0,", "_heads.json: _stamps.jsonl[0] must be a whole number >= 1"),
+        ("_heads.json", b"{", b"[", "_heads.json: not valid JSON"),
+        ("_heads.json", b'"ppo.jsonl": [\n  1', b'"ppo.jsonl": [\n  1e400', "ppo.jsonl[0] is no"),
+        ("_stamps.jsonl", b'"by":"A. Name"', b'"by":7', "_stamps.jsonl:1: by must be a text, not"),
+        ("_stamps.jsonl", b'"by":"A. Name"', b'"by":"\\ud800"', "_stamps.jsonl:1: by holds half"),
+        ("_stamps.jsonl", b'"by"', b'"of"', "_stamps.jsonl:1: lacks the field 'by'"),
+        ("_stamps.jsonl", b"verified", b"believed", "_stamps.jsonl:1: kind has the unknown value"),
+        ("_stamps.jsonl", b"{", b"[", "_stamps.jsonl:1: not valid JSON"),
+        ("_stamps.jsonl", b"A. Name", b"B. Name", "_stamps.jsonl:1: was changed after it was"),
+        ("_stamps.jsonl", b"\n", b"\n7\n", "_stamps.jsonl:2: it must be a table, not a whole"),
+        ("_stamps.jsonl", b"\n", b"\n\n", "_stamps.jsonl:2: it is empty"),
+    ):
+        path = folder / name
+        kept = path.read_bytes()
+        assert was in kept
+        path.write_bytes(kept.replace(was, now, 1))
+        for command in ("board", "verify"):
+            code, out, err = cli(command, "mine", "--root", tmp_path / "leaderboards")
+            assert (code, out) == (2, ""), (now, out, err)
+            assert said in err and err.count("\n") == 1, err
+        path.write_bytes(kept)
+    assert cli("board", "mine", "--root", tmp_path / "leaderboards")[0] == 0

@@ -60,6 +60,20 @@ def test_every_environment_keeps_the_contract(name, tmp_path):
     assert "this process alone" not in "".join(lines)
 
 
+@pytest.mark.parametrize("name", ["gym:CartPole-v1", "gym:FrozenLake-v1"])
+def test_environments_of_gymnasium_keep_it_too(name, tmp_path):
+    for check in CHECKS:
+        if check.__name__ != "resumed":  # it starts a process; docs/plugins.md goes through all
+            check(World(name, tmp_path))
+
+
+def test_vectors_of_rewards_are_not_scored(tmp_path):
+    pytest.importorskip("mo_gymnasium")
+    assert "no evaluator makes a score" in NAMED["judged"](
+        World("mo:deep-sea-treasure-v0", tmp_path)
+    )
+
+
 def without(*names):
     """`Drift` that has no such methods."""
     return type("Bare", (VectorEnv,), {k: v for k, v in vars(Drift).items() if k not in names})

@@ -1,6 +1,7 @@
 """Metrics of a run: JSON lines, TensorBoard, and the trackers beside it, each one for real."""
 
 import json
+import shutil
 import struct
 import time
 
@@ -266,19 +267,31 @@ def test_what_a_tracker_prints_and_raises_stays_in_its_own_process(
 
 
 @pytest.mark.slow  # MLflow takes seconds to make its tables
-def test_mlflow_keeps_runs_in_a_data_base_where_nothing_else_is_named(
+def test_runs_that_begin_together_share_the_data_base_that_mlflow_makes(
     folder, make_record, monkeypatch, tmp_path
 ):
-    pytest.importorskip("mlflow", reason="mlflow is not installed")
+    mlflow = pytest.importorskip("mlflow", reason="mlflow is not installed")
+    monkeypatch.setattr("pgbench.runs.log.WAIT_S", 300.0)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.chdir(tmp_path)
-    log = Log(folder, 0, 0, ["mlflow"])
-    say(log, range(1, 5))
-    put(folder, make_record())
-    log.close()
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    run, found = in_mlflow(folder)
-    assert found == expected(4) and run.info.status == "FINISHED"
+    folders = [folder, *(folder.with_name(f"{seed}-1a2b3c4d") for seed in (1, 2))]
+    for other in folders[1:]:
+        shutil.copytree(folder, other)
+    said = Said()
+    logs = [Log(path, 0, 0, ["mlflow"], said) for path in folders]
+    for path, log in zip(folders, logs, strict=True):
+        say(log, range(1, 5))
+        put(path, make_record())
+    for log in logs:
+        log.close()
+    assert said.warnings == []
+    client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db")
+    runs = client.search_runs([client.get_experiment_by_name("pgbench").experiment_id])
+    assert [run.info.status for run in runs] == ["FINISHED"] * 3
+    assert {run.data.params["folder"] for run in runs} == set(map(str, folders))
+    for run in runs:
+        history = client.get_metric_history(run.info.run_id, "train/loss")
+        assert [(m.step, m.value) for m in history] == expected(4)["train/loss"]
 
 
 @pytest.mark.parametrize(
@@ -303,3 +316,21 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch):
     monkeypatch.setitem(trackers.TRACKERS, "wandb", ("not_installed_here", "Wandb"))
     with pytest.raises(PgbenchError, match=r"not_installed_here.*\[wandb\]"):
         trackers.parse_log("wandb")
+
+
+def test_a_tracker_that_hangs_is_left_behind(folder, offline, monkeypatch, tmp_path):
+    (tmp_path / "trackio.py").write_text("import time\nwhile True:\n    time.sleep(1)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr("pgbench.runs.log.WAIT_S", 0.2)
+    said = Said()
+    log = Log(folder, 0, 0, ["trackio"], said)
+    (process,) = log.beside.living.values()
+    try:
+        say(log, range(1, 5))
+        log.close()
+        assert process.poll() is None
+    finally:
+        process.kill()
+        process.wait()
+    (line,) = said.warnings
+    assert line.startswith("trackio: not done after 0 s, it goes on in the background")

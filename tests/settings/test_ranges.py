@@ -109,6 +109,13 @@ def test_a_plan_checks_the_environments_settings(setting):
         make_plan("ppo", "pendulum", settings={f"env.{key}": value}, device="cpu")
 
 
+@pytest.mark.parametrize("name", ["hopper", "ant", "humanoid"])
+@pytest.mark.parametrize("given", [{"derived": ("xpos",)}, {"contact_forces": True}, {"dt": 0.1}])
+def test_what_an_environment_decides_by_itself_is_no_setting(name, given):
+    with pytest.raises(PgbenchError, match=f"unknown setting of {name} '"):
+        make(name, **given)
+
+
 def test_make_checks_too_and_takes_what_is_right():
     with pytest.raises(PgbenchError, match="reset_noise_scale must be at least 0, not -1"):
         make("hopper", reset_noise_scale=-1)
@@ -146,13 +153,11 @@ def test_make_checks_too_and_takes_what_is_right():
             "option of k_init other than 1 and random_control=none or rows, or of k_final other "
             "than 1 and schedule=linear and .*; it does nothing with k_final=1 and k_init=1",
         ),
-        ("text/d3s", {"n_init": 1, "scope": "intra"}, "scope is an option of n_init other than 1"),
         ("text/riskpo", {"prompts": 1, "group": 1, "centred": True}, "a score with itself alone"),
         ("text/riskpo", {"group": 1, "quantiles": "bundle"}, "quantiles=bundle compares a score"),
         ("text/riskpo", {"risk": "mean", "centred": True}, "centred is an option of form=paper"),
         ("text/riskpo", {"quantiles": "batch", "eta": 0.5}, "eta is an option of quantiles="),
         ("text/riskpo", {"bundle": 1, "pairing": "random"}, "pairing is an option of bundle other"),
-        ("text/bapo", {"low_max": 0.6, "high_max": 1.2}, "nothing to search between equal bounds"),
         ("text/bnpo", {"decompose": True, "high": 2}, "high is an option of decompose=false"),
         ("text/copo", {"prompts": 1, "gate": "only-global"}, "prompts must be at least 2"),
         (
@@ -160,8 +165,6 @@ def test_make_checks_too_and_takes_what_is_right():
             "answers is an option of gate=.*, or of consistency=true and",
         ),
         ("text/dapo", {"overlong": 0.5, "overlong_weight": 0}, "overlong is an option of over"),
-        ("text/gpg", {"equalise": True, "form": "released"}, "form is an option of equalise=false"),
-        ("text/gtpo", {"w_plus": 1, "double_run": "max"}, "w_plus other than 0 or 1"),
         ("text/ppo", {"vf_coef": 0, "vf_clip": 1}, "vf_clip is an option of vf_coef other than 0"),
         ("text/grpo", {"prompts": 4, "minibatches": 8}, r"at most prompts \(4\), not 8"),
         ("control/ppo", {"gamma": 0, "lam": 0.5}, "lam is an option of gamma other than 0"),

@@ -100,6 +100,21 @@ def test_a_few(kind, seeds, rows, shape):
     assert held >= 0.915 and led >= 0.95  # 300 tables: a standard error of 1%
 
 
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_means_over_tasks(seeds):
+    """Three tasks of unlike spread, the same for all rows or each row's own: no false rank."""
+    rng = np.random.default_rng(seeds)
+    held = 0.0
+    for trial in range(300):
+        spread = np.geomspace(0.01, 1, 3)[None, :, None]
+        if trial % 2:
+            spread = rng.permuted(np.broadcast_to(spread, (4, 3, 1)), axis=1)
+        table = spread * rng.standard_normal((4, 3, seeds))
+        found = compare({str(i): estimate(row.tolist()) for i, row in enumerate(table)}, draws=1000)
+        held += np.mean([(s.low, s.high) == (1, 4) for s in found.values()])
+    assert held / 300 >= 0.92
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("rows", [4, 19])

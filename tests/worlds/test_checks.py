@@ -234,13 +234,15 @@ PIXELS = spaces.Box(0, 255, (4, 4, 3), np.uint8)
 @pytest.mark.parametrize(
     ("make", "lines"),
     [
-        (gym_default, ("no load_state_dict and no state_dict", "autoreset mode is NextStep")),
+        (gym_default, ("SyncVectorEnv, which cannot be saved in the middle of a run", "Lanes")),
+        (partial(Drift, mode=AutoresetMode.NEXT_STEP), ("autoreset mode is NextStep",)),
         (partial(Drift, mode=AutoresetMode.DISABLED), ("autoreset mode is Disabled",)),
         (lambda num_envs=1: gymnasium.make("Pendulum-v1"), ("no vector environment",)),
         (lambda num_envs=1: Drift(3), ("3 environments where num_envs=2",)),
         (with_space("observation", spaces.Dict({"x": PIXELS})), ("observation space is Dict",)),
         (with_space("observation", PIXELS), (r"observation space has the shape \(4, 4, 3\)",)),
-        (with_space("action", spaces.Discrete(3)), ("action space is Discrete",)),
+        (with_space("action", spaces.Discrete(3)),
+         (r"action space is Discrete, not a Box \(that would be DiscreteActions\)",)),
         (with_space("action", spaces.Box(-1, 1, (2, 2))), (r"action space has the shape",)),
         (with_space("action", spaces.Box(-1, 1, (2,), int)), ("actions are of type int64",)),
     ],
@@ -253,6 +255,39 @@ def test_an_environment_that_cannot_be_trained_on_is_refused_first(
         with pytest.raises(PgbenchError, match=line):
             go(names, tmp_path).go()
     assert not list(tmp_path.iterdir())
+
+
+def test_discrete_actions_are_promised_by_their_own_name(registered, tmp_path):
+    names = registered(capabilities=("DiscreteActions", "ContinuousActions"))
+    words = r"its action space is Box, not Discrete \(that would be ContinuousActions\)"
+    with pytest.raises(PgbenchError, match=words):
+        go(names, tmp_path).go()
+
+
+@pytest.mark.parametrize(
+    ("actions", "words"),
+    [
+        (np.array([1, 0]), ""),
+        ([1, 0], ""),
+        (np.uint8([1, 0]), ""),
+        (np.array([1.0, 0.0]), r"type float64, not whole numbers of shape \(2,\)"),
+        (np.array([True, False]), "type bool, not whole numbers"),
+        (np.array([[1], [0]]), r"shape \(2, 1\)"),
+        (1, r"shape \(\)"),
+        ([1, 2], "gives the action 2, not a whole number from 0 to 1"),
+        ([-1, 0], "gives the action -1, not a whole number from 0 to 1"),
+        (["left", "right"], "type <U5"),
+    ],
+)
+def test_choices_of_a_function_that_is_evaluated(actions, words):
+    def policy(obs):
+        return actions
+
+    if not words:
+        assert len(pgbench.evaluate(policy, "cartpole", episodes=2).returns) == 2
+        return
+    with pytest.raises(Breach, match=f"function gives .*{words}"):
+        pgbench.evaluate(policy, "cartpole", episodes=2)
 
 
 def test_a_promised_capability_must_be_there(registered, tmp_path):

@@ -82,6 +82,17 @@ class OwnGenerator(Odd):
         return np.array([self.count, self.own.rand()], np.float32)
 
 
+class Global(Odd):
+    """Draws from numpy's global generator, from the constructor on."""
+
+    def __init__(self):
+        super().__init__()
+        self.made = np.random.rand()
+
+    def see(self):
+        return np.array([self.made, np.random.rand()], np.float32)
+
+
 class Unseeded(Odd):
     def see(self):
         return np.random.default_rng().random(2).astype(np.float32)
@@ -150,6 +161,7 @@ def test_discrete_observations_are_one_hot_and_a_time_limit_truncates():
         (Odd, EPISODE),
         (Curriculum, LIFE),
         (OwnGenerator, LIFE),
+        (Global, EPISODE),
     ],
 )
 def test_a_saved_batch_goes_on_to_the_same_bits_in_a_fresh_one(make_one, replays, tmp_path):
@@ -202,6 +214,21 @@ def test_a_tape_that_leads_elsewhere_is_refused():
 def test_what_no_seed_decides_is_refused():
     with pytest.raises(PgbenchError, match=r"dice gives other numbers .*reset\(seed=\.\.\.\)"):
         Lanes(Unseeded, 1, name="dice")
+
+
+def test_numpys_global_generator_is_a_lanes_own_meanwhile():
+    np.random.seed(3)
+    expected = np.random.rand(2)
+    np.random.seed(3)
+    assert np.random.rand() == expected[0]
+    one, three = Lanes(Global, 1), Lanes(Global, 3)
+    assert np.array_equal(one.reset(seed=8)[0][0], three.reset(seed=[7, 8, 9])[0][1])
+    for actions in some_actions(three, 40):
+        three.step(actions)
+        one.step(actions[1:2])
+    assert np.array_equal(*(env.step(np.array([3] * env.num_envs))[0][i]
+                            for env, i in ((one, 0), (three, 1))))  # fmt: skip
+    assert np.random.rand() == expected[1]
 
 
 def test_what_it_gives_must_be_of_its_space():

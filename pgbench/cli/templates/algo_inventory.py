@@ -60,7 +60,7 @@ class OwnAlgo(Algorithm):
         super().__init__(config, setup)
         network = setup.env.network
         self.sim = setup.env.simulator(self.device)
-        self.stores, self.unit = network.stores, sum(network.mean)
+        self.stores, self.unit = network.stores, float(sum(network.mean))
         self.net = Mlp((network.size, *config.hidden, len(network.edges)), "elu")
         theta = self.net.init_uniform(torch.Generator().manual_seed(setup.seed)).to(self.device)
         least = torch.tensor(torch.inf, device=self.device)
@@ -68,7 +68,7 @@ class OwnAlgo(Algorithm):
 
     def orders(self, theta: Tensor, obs: Tensor) -> Tensor:
         """Eq. 1: orders (edges, B) for observations (d, B); what is not in stock is not shipped."""
-        return self.unit * F.softplus(self.net(theta, obs.T / self.unit).T)
+        return F.softplus(self.net(theta, obs.T / self.unit).T) * self.unit
 
     # 3. How it acts, when it is judged.
     def act(self, obs: Tensor, explore: bool = True) -> Tensor:

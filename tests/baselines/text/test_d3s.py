@@ -185,13 +185,14 @@ def after(algorithm, batch=BATCH, times=3):
 @pytest.mark.parametrize("several", [{}, {"epochs": 2, "minibatches": 2}])
 @pytest.mark.parametrize("source", ["old", "current"])
 def test_everything_kept_is_the_host_bit_for_bit(tiny, several, source):
-    several = {"lr": 1e-2, **several}
+    # K = 1 chooses nothing, and a source of entropies is refused there.
+    several, k = {"lr": 1e-2, **several}, 1.0 if source == "old" else 1 - 1e-12
     for host, other in (("grpo", make(GRPO, tiny, **several)),
                         ("gspo", make(GSPO, tiny, form="token", **several))):  # fmt: skip
         expected, own = after(other)
         for scope, normaliser in (("cross", "kept"), ("intra", "lengths")):
             mine = of(tiny, host=host, scope=scope, normaliser=normaliser, entropy_source=source,
-                      **ALL, **several)  # fmt: skip
+                      **(ALL | {"k_init": k}), **several)  # fmt: skip
             theta, logs = after(mine)
             assert torch.equal(theta, expected)
             for log, want in zip(logs, own, strict=True):

@@ -241,3 +241,18 @@ def test_a_bad_file_of_sales_is_one_line(cli, tmp_path):
 def test_a_setting_without_effect_is_refused(name, settings, words):
     with pytest.raises(PgbenchError, match=words):
         pgbench.make(name, **settings)
+
+
+def test_what_scores_are_relative_to_is_in_the_details():
+    def constant(obs):
+        return np.full((len(obs), 1), 5.0, np.float32)
+
+    found = pgbench.evaluate(constant, "one-store-lost-sales-p9-l1", episodes=1)
+    details = found.details
+    assert details["optimum"] == pgbench.make("one-store-lost-sales-p9-l1").optimum.value
+    # The score is the gap with the luck of the demand taken out, which is a per cent or two.
+    gap = 100 * (details["cost"] / details["optimum"] - 1)
+    assert found.mean == pytest.approx(gap, rel=0.05)
+    found = pgbench.evaluate(constant, "seasonal-store", episodes=1)
+    share = 100 * found.details["profit"] / found.details["oracle-profit"]
+    assert found.mean == pytest.approx(share)

@@ -18,6 +18,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from pgbench.learning.algorithm import Algorithm
 from pgbench.learning.ops.draws import Draw
+from pgbench.learning.optim import as_copies
 from pgbench.learning.outside import outside
 from pgbench.learning.policy import Policy
 from pgbench.worlds import checks
@@ -60,7 +61,7 @@ class Together:
             self.lead.state, self.lane = state, lane
             return fn(*args)
 
-        with torch.no_grad():
+        with torch.no_grad(), as_copies():
             return torch.vmap(one)(state, self.lanes, args)
 
     def act(self, seen: Tensor, policy: Policy) -> Tensor:

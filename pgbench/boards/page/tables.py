@@ -11,7 +11,7 @@ from typing import Any
 from pgbench.boards.markdown import power_sentence, rank_set
 from pgbench.boards.page.marks import Axis, Triple, anchors, mark, scale, strip, triple, whisker
 from pgbench.boards.page.markup import Html, element, join
-from pgbench.boards.page.numerals import digits_of, duration, interval, number, plural
+from pgbench.boards.page.numerals import digits_of, duration, interval, number
 from pgbench.boards.power import ALL
 
 Row = Mapping[str, Any]
@@ -273,7 +273,7 @@ def _standing() -> list[Column]:
 
     def evidence(row: Row) -> Html:
         word, checked = row["evidence"], row.get("checked", 0)
-        note = f"{plural(checked, 'run')}" if checked else ""
+        note = f"{checked} of {row['runs']['started']} run again"
         return _two(element("span", word, class_=f"evidence {word}"), note)
 
     return [

@@ -132,13 +132,15 @@ def _track(
     tasks = {name: in_environment(name, grouping, stamps, targets[name]) for name in names}
     rows, pairs, profile = across(names, grouping, seed, stamps, suite is not None)
     protocol = records[0]["protocol"] if records else (suite.protocol if suite else {})
+    episodes = {record["protocol"]["episodes"] for record in grouping.metrics.values()}
     return {
         "name": track.name,
         "title": track.title,
         "budget": track.budget,
         "unit": protocol.get("unit", "environment steps"),
         "seeds": track.seeds,
-        "episodes": protocol.get("episodes"),
+        # None where environments differ, as they may without a suite.
+        "episodes": protocol.get("episodes") if len(episodes) < 2 else None,
         "environments": [
             {
                 **_environment(name, grouping, envs.get(name)),

@@ -209,7 +209,7 @@ def submit(
     before = opened.model()
     ledger.add_entries(opened.folder, entries, opened.rule)
     after = store.open_board(board, root).model()
-    changed = store.write(store.outputs(after, root))
+    changed = store.publish(after, root)
     typer.echo("\n" + pull_request(before, after, [opened.folder, *changed]))
     for line in plugins(entries):
         typer.echo(f"\n{line}")

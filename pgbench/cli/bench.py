@@ -100,7 +100,7 @@ def bench(
     if (root / "records" / found.name).is_dir():
         board = store.open_board(found.name, root)
         model = board.model()
-        store.write(store.outputs(model, root))
+        store.publish(model, root)
         counts = model["counts"]
         asked = f"{counts['records']} of {counts['expected']} runs recorded"
         if counts["records"] > counts["expected"]:  # submitted ones are recorded, too

@@ -133,6 +133,7 @@ def test_legend_toggles_a_series_in_every_figure(sample_model, show):
 def test_readout_of_a_plot(sample_model, show):
     model = sample_model()
     page = show(model)
+    page.locator(".panel.curves").first.scroll_into_view_if_needed()  # it is drawn when near
     plot = page.locator(".panel.curves svg").first
     plot.scroll_into_view_if_needed()
     plot.locator(".area").hover()

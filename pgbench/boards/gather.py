@@ -57,7 +57,7 @@ def _entries(source: Path, say: Callable[[str], None]) -> list[ledger.Entry]:
         if source.suffix != ".jsonl":
             raise PgbenchError(f"{source}: give a folder of runs, or a .jsonl file of records")
         return ledger.read_ledger(source)
-    if any(source.glob("*.jsonl")):
+    if any(source.glob("*.jsonl")) and not (source / "run.json").is_file():  # a board's files
         gone = ledger.withdrawn(source)
         return [entry for entry in ledger.read_board(source) if entry.id not in gone]
     entries, left_out = ledger.collect([source])

@@ -221,13 +221,16 @@ def _profile(fig: Figure, track: Row, envs: Sequence[Row], styles: Mapping[str, 
     else:
         for axes, env in zip(_panels(fig, len(envs)), envs, strict=True):
             least = env["metric"]["direction"] == "min"
-            for row, scores in _scored(track, env):
+            scored = list(_scored(track, env))
+            every = [score for _, scores in scored for score in scores]
+            room = (max(every) - min(every)) / 20 or 1.0 if every else 0.0
+            for row, scores in scored:
                 style = {**styles[row["key"]], "marker": None}
-                ends = sorted(scores, reverse=least)
-                shares = [1 - i / len(ends) for i in range(1, len(ends) + 1)]
-                axes.step(
-                    ends, shares, where="post", label=row["name"], linewidth=1.5, **style
-                )  # fmt: skip
+                # From one end of the axis to the other: all runs, then fewer, then none.
+                ends = [min(every) - room, *sorted(scores), max(every) + room]
+                ends = ends[::-1] if least else ends
+                shares = [1 - i / len(scores) for i in range(len(scores) + 1)] + [0.0]
+                axes.step(ends, shares, where="post", label=row["name"], linewidth=1.5, **style)
             if least:
                 axes.invert_xaxis()
             axes.set(title=env["id"], xlabel=_label(env), ylabel="share of runs that are better")

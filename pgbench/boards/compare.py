@@ -233,9 +233,9 @@ def _profile(
     lowest, highest = min(found), max(found)
     room = (highest - lowest) / 20 or 0.05
     # From the floor where that is not far below: an axis half of which says nothing is cut.
-    low = 0.0 if 2 * lowest < highest else max(lowest - room, 0.0)
-    high = highest + room
-    tau = [float(f"{low + (high - low) * i / (TAUS - 1):.6g}") for i in range(TAUS)]
+    start = 0.0 if 2 * lowest < highest else max(lowest - room, 0.0)
+    step = (highest + room - start) / (TAUS - 1)
+    tau = [float(f"{start + step * i:.6g}") for i in range(TAUS)]
     rows = {}
     for key in keys:
         value, low, high = performance_profile(whole[key], tau, seed=seed)

@@ -75,7 +75,7 @@ def told_apart(records: Sequence[Record]) -> list[Record]:
     for record in records:
         mine = conditions(record)
         known.setdefault(record["environment"]["id"], {})[canonical(mine)] = mine
-    out = []
+    out = list[Record]()
     for record in records:
         environment, mine = record["environment"], conditions(record)
         others = known[environment["id"]].values()

@@ -28,7 +28,7 @@ ABOUT = (
 
 def read_models(root: Path) -> list[Model]:
     """The models of the boards of a folder, by name; a JSON file that is no board is left out."""
-    found = []
+    found = list[Model]()
     for path in sorted(root.glob("*.json")):
         try:
             model = json.loads(path.read_bytes())

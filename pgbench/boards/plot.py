@@ -28,7 +28,7 @@ MARKS = ("o", "s", "^", "D", "v", "P", "_", "h")
 DASHES = ("-", (0, (6, 3)), (0, (2, 3)), (0, (8, 3, 2, 3)), (0, (1, 2)))
 ACROSS = 3  # panels in a line
 PANEL = (4.4, 3.1)  # inches
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "svg.hashsalt": "pgbench", "svg.fonttype": "none", "pdf.fonttype": 42, "font.size": 9.0,
     "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.3,
     "grid.linewidth": 0.6, "axes.titlesize": 9.5, "axes.titleweight": "bold",
@@ -65,7 +65,8 @@ def figure(
     envs = chosen(own["environments"], environments)
     styles = _styles(own)
     names = _names(own)
-    with matplotlib.rc_context({**matplotlib.rcParamsDefault, **SETTINGS, "backend": "agg"}):
+    settings: Any = {**matplotlib.rcParamsDefault, **SETTINGS, "backend": "agg"}
+    with matplotlib.rc_context(settings):
         fig = Figure(layout="constrained")
         {"curves": _curves, "profile": _profile, "bars": _bars}[kind](fig, own, envs, styles)
         if kind != "bars":
@@ -164,9 +165,11 @@ def _marks(axes: Axes, environment: Row, across: bool = True) -> None:
             continue
         draw = axes.axhline if across else axes.axvline
         draw(value, color="#8d8b84", linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
-        spot = (0.99, value) if across else (value, 1.0)
+        x, y = (0.99, value) if across else (value, 1.0)
         place = axes.get_yaxis_transform() if across else axes.get_xaxis_transform()
-        axes.text(*spot, name, transform=place, ha="right", va="bottom", fontsize=7, color="#5b6068")
+        axes.text(
+            x, y, name, transform=place, ha="right", va="bottom", fontsize=7, color="#5b6068"
+        )  # fmt: skip
 
 
 def _label(environment: Row) -> str:

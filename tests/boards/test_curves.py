@@ -66,7 +66,9 @@ def test_no_target_where_nothing_is_above_the_floor(board):
 
 def test_less_is_better_where_the_metric_says_so(make_record, suite_file):
     text = suite_file().read_text()
-    text = text.replace("floor = 0\n", "floor = 20\n").replace("reference = 10\n", "reference = 0\n")
+    text = text.replace("floor = 0\n", "floor = 20\n").replace(
+        "reference = 10\n", "reference = 0\n"
+    )
     records = [
         make_record(
             "ppo", seed, (end, end), "toy-v0", direction="min", curve=curve(15.0, 9.0, end)

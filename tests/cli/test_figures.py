@@ -90,7 +90,9 @@ def test_a_dry_comparison_says_track_and_cost(cli, tmp_path):
     # sac and mdpo-off share the second track, though ppo is in the first.
     code, out, err = cli("compare", "sac", "mdpo-off, KL", *words, ROOT, "--runs", tmp_path)
     assert code == 0 and out.startswith("track off-policy-50k: "), err
-    code, out, err = cli("compare", "ppo", "ppo", "-s", "clip=0.1", *words, ROOT, "--runs", tmp_path)
+    code, out, err = cli(
+        "compare", "ppo", "ppo", "-s", "clip=0.1", *words, ROOT, "--runs", tmp_path
+    )
     assert code == 0, err
     assert out.splitlines()[0].startswith("track on-policy-500k: ")
     assert "30 of 60 runs are missing: about" in out.splitlines()[-1]

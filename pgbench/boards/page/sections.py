@@ -98,9 +98,7 @@ def contents(view: View) -> Html:
             inner = element("details", said, inner)
         link = element("a", track["title"], href=f"#{name}")
         items.append(element("li", link, element("div", inner, class_="places")))
-    items += [
-        element("li", element("a", text, href=f"#{to}")) for to, text in _closing(view.model)
-    ]
+    items += [element("li", element("a", text, href=f"#{to}")) for to, text in _closing(view.model)]
     title = element("h2", "Contents", id="page-contents")
     return element(
         "div", title, element("ol", *items), class_="contents", role="navigation",

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from pgbench.boards.markdown import power_sentence, rank_set
 from pgbench.boards.curves import SHARE
+from pgbench.boards.markdown import power_sentence, rank_set
 from pgbench.boards.page.marks import (
     Axis,
     Triple,

@@ -28,7 +28,7 @@ from pgbench.statistics.ranking import Estimate, Standing, compare, difference, 
 
 REPLICATIONS = 10_000
 ALL_PAIRS = 16  # rows; above, pairs are made with the first row alone
-TAUS = 41
+TAUS = 41  # evenly spaced, and at most as many at quantiles of the scores
 TEST = (
     "Means over seeds carry t intervals within the bounds of their metric, from three runs on that "
     "are not all equal; figures across environments are of normalised scores (the floor and what "
@@ -235,7 +235,11 @@ def _profile(
     # From the floor where that is not far below: an axis half of which says nothing is cut.
     start = 0.0 if 2 * lowest < highest else max(lowest - room, 0.0)
     step = (highest + room - start) / (TAUS - 1)
-    tau = [float(f"{start + step * i:.6g}") for i in range(TAUS)]
+    even = [start + step * i for i in range(TAUS)]
+    # As many where the scores are dense: one row far away must not blur the others.
+    ordered = sorted(found)
+    dense = [ordered[i * (len(ordered) - 1) // (TAUS - 1)] for i in range(TAUS)]
+    tau = sorted({float(f"{t:.6g}") for t in (*even, *dense)})
     rows = {}
     for key in keys:
         value, low, high = performance_profile(whole[key], tau, seed=seed)

@@ -138,6 +138,6 @@ def test_a_ceiling_comes_from_the_catalogue(make_record):
 
 def test_a_profile_begins_near_the_data(board):
     high = board(slow=(8.0, 8.0), fast=(9.0, 9.0))["profile"]["tau"]
-    assert len(high) == TAUS and high == sorted(high)
+    assert TAUS <= len(high) <= 2 * TAUS and high == sorted(set(high))
     low = board(slow=(0.0, 0.0), fast=(9.0, 9.0))["profile"]["tau"]
     assert low[0] == 0.0 and low[-1] > 1.1  # 11 of 10

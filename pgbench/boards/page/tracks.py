@@ -79,7 +79,7 @@ def _figures(track: Mapping[str, Any], view: View) -> list[Html]:
         (
             "curves", curves, "Learning curves. ",
             f"Mean over seeds at each evaluation, with its {level} interval; dashed: floor, "
-            "reference, ceiling, an arrow where they lie outside.",
+            "reference, ceiling. An arrow: outside the axis; a row far from all others lies so.",
         ),
         (
             "sample", track["curves"], "Sample efficiency. ",

@@ -98,6 +98,29 @@ function zoomed(values, marks) {
   return {domain, marks: known};
 }
 
+// Keys of rows, one in six at most, that lie so far from the others that they would squash them.
+function farRows(entries) {
+  const last = ([, values]) => values.at(-1);
+  const middle = entries.map(last).sort((a, b) => a - b)[Math.floor(entries.length / 2)];
+  const sorted = [...entries].sort((a, b) => Math.abs(last(a) - middle) - Math.abs(last(b) - middle));
+  const span = (list) => {
+    const values = list.flatMap(([, own]) => own).filter((value) => value !== null);
+    return Math.max(...values) - Math.min(...values);
+  };
+  for (let count = Math.floor(entries.length / 6); count > 0; count--) {
+    const kept = sorted.length - count;
+    if (2 * span(sorted.slice(0, kept)) < span(sorted.slice(0, kept + 1))) {
+      return new Set(sorted.slice(kept).map(([key]) => key));
+    }
+  }
+  return new Set();
+}
+
+// The scale, with what lies outside the axis at its edge.
+function atEdge(y, {top, bottom}) {
+  return (value) => Math.max(top, Math.min(bottom, y(value)));
+}
+
 // Floor, reference and ceiling of an environment; one line where two are the same.
 function marksOf({floor, reference, ceiling}) {
   if (ceiling !== null && ceiling === reference) return [["reference = ceiling", reference], ["floor", floor]];
@@ -126,19 +149,19 @@ function namesFit(width, count, height) {
   return width >= NAMES.least && count > 0 && count * NAMES.high <= height;
 }
 
-// Each of `ends` is [row, y], where its line ends or, with `inOrder`, only its place in the order.
+// Each of `ends` is [row, y, sign]: where its line ends, and an arrow where it lies outside.
 function names({inner, right, top, bottom}, ends, light) {
-  const spots = [...ends].sort(([, a], [, b]) => a - b).map(([row, y]) => ({row, y, at: y}));
+  const spots = [...ends].sort(([, a], [, b]) => a - b).map(([row, y, sign = ""]) => ({row, y, sign, at: y}));
   spots.forEach((spot, i) => (spot.at = Math.max(spot.at, i ? spots[i - 1].at + NAMES.high : top)));
   for (let i = spots.length - 1, limit = bottom + 4; i >= 0; limit = spots[i--].at - NAMES.high) {
     spots[i].at = Math.min(spots[i].at, limit);
   }
-  for (const {row, y, at} of spots) {
+  for (const {row, y, sign, at} of spots) {
     const group = svg("g", {"data-name": row.key, class: `end ${seriesClass(row.name)}`});
     group.append(
       svg("path", {d: linePath([[right + 6, y], [right + 16, at]]), class: "leader"}),
       markAt(row.name, right + 23, at, 0.75),
-      svg("text", {x: right + 32, y: at + 3.5, class: "name"}, short(row.name, 17)),
+      svg("text", {x: right + 32, y: at + 3.5, class: "name"}, sign + short(row.name, 17)),
     );
     group.addEventListener("pointerenter", () => light(row.key));
     group.addEventListener("pointerleave", () => light(null));

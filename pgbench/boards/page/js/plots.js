@@ -37,7 +37,9 @@ function samplePlot(host, width, shown) {
 function linesOverSteps(host, width, shown, {lines, title, label, axis, marks, sign, digits}) {
   const {track} = shown;
   const points = lines.flatMap(([, curve]) => curve);
-  const range = zoomed(points.flatMap(({mean, low, high}) => [mean, low, high]), marks);
+  const valuesOf = (curve) => curve.flatMap(({mean, low, high}) => [low, high, mean]);
+  const far = farRows(lines.map(([row, curve]) => [row.key, valuesOf(curve)]));
+  const range = zoomed(lines.filter(([row]) => !far.has(row.key)).flatMap(([, curve]) => valuesOf(curve)), marks);
   const height = width > 460 ? 330 : 250;
   const named = namesFit(width, lines.length, height - 84);
   const axes = frame(host, {
@@ -50,7 +52,8 @@ function linesOverSteps(host, width, shown, {lines, title, label, axis, marks, s
     side: named ? NAMES.side : 0,
     marks: range.marks,
   });
-  const {root, inner, x, y} = axes;
+  const {root, inner, x} = axes;
+  const y = atEdge(axes.y, axes);
   const light = (key) => focusOn(root, key);
   if (lines.length > BANDS) root.classList.add("many");
   for (const [row, curve] of lines) inner.append(band(row, curve.map((p) => [x(p.step), place(y, p.low), place(y, p.high)])));
@@ -65,7 +68,7 @@ function linesOverSteps(host, width, shown, {lines, title, label, axis, marks, s
       lines: known.map(([row, {mean, low, high}]) => [row.name, row.name, triple([mean, low, high], digits)]),
     };
   }, (index, pixel) => nearest(at(index).map(([row, point]) => [row.key, y(point.mean)]), pixel), light);
-  if (named) names(axes, lines.map(([row, curve]) => [row, y(curve.at(-1).mean)]), light);
+  if (named) names(axes, lines.map(([row, curve]) => [row, y(curve.at(-1).mean), arrow(axes, curve.at(-1).mean)]), light);
 }
 
 // The key whose pixel is nearest; null where all are far.
@@ -73,6 +76,11 @@ function nearest(places, pixel) {
   const [key, distance] = places.map(([key, y]) => [key, Math.abs(y - pixel)])
     .reduce((best, each) => (each[1] < best[1] ? each : best), [null, 24]);
   return distance < 24 ? key : null;
+}
+
+// What is written before a name where the value lies outside the axis.
+function arrow({y, top, bottom}, value) {
+  return y(value) < top - 0.5 ? "▴ " : y(value) > bottom + 0.5 ? "▾ " : "";
 }
 
 // A pixel, or null where there is no value.
@@ -92,8 +100,15 @@ function line(row, points, at = -1) {
 }
 
 function profilePlot(host, width, shown) {
-  const {tau, rows} = shown.track.profile;
+  const {rows} = shown.track.profile;
   const lines = shown.visible().filter((row) => rows[row.key]);
+  // The axis begins where the first of the rows, but for far ones, falls below 1.
+  const half = ({key}) => Math.max(0, rows[key].value.findLastIndex((share) => share >= 0.5));
+  const far = farRows(lines.map((row) => [row.key, [shown.track.profile.tau[half(row)]]]));
+  const whole = (row) => Math.max(0, rows[row.key].value.findIndex((share) => share < 1) - 1);
+  const start = Math.min(...lines.filter((row) => !far.has(row.key)).map(whole), 1e9) % 1e9;
+  const tau = shown.track.profile.tau.slice(far.size ? start : 0);
+  const skipped = shown.track.profile.tau.length - tau.length;
   const named = namesFit(width, lines.length, 330 - 62);
   const axes = frame(host, {
     width,
@@ -107,27 +122,26 @@ function profilePlot(host, width, shown) {
   const light = (key) => focusOn(root, key);
   if (lines.length > BANDS) root.classList.add("many");
   for (const row of lines) {
-    const {low: lows, high: highs} = rows[row.key];
+    const [lows, highs] = [rows[row.key].low.slice(skipped), rows[row.key].high.slice(skipped)];
     inner.append(band(row, tau.map((t, i) => [x(t), place(y, lows[i]), place(y, highs[i])])));
   }
   for (const row of lines) {
-    const {value} = rows[row.key];
+    const value = rows[row.key].value.slice(skipped);
     // The mark stands where the curve passes one half; at the ends all curves meet.
-    const half = Math.max(0, value.findLastIndex((share) => share >= 0.5));
-    inner.append(line(row, tau.map((t, i) => [x(t), y(value[i])]), half));
+    inner.append(line(row, tau.map((t, i) => [x(t), y(value[i])]), Math.max(0, half(row) - skipped)));
   }
   readout(axes, tau, (index) => {
-    const at = ({key}) => [rows[key].value[index], rows[key].low[index], rows[key].high[index]];
+    const at = ({key}) => ["value", "low", "high"].map((end) => rows[key][end][index + skipped]);
     const ordered = [...lines].sort((a, b) => at(b)[0] - at(a)[0]);
     return {
       title: `score above ${number(tau[index], 2)}`,
       lines: ordered.map((row) => [row.name, row.name, triple(at(row), 2)]),
     };
-  }, (index, pixel) => nearest(lines.map((row) => [row.key, y(rows[row.key].value[index])]), pixel), light);
+  }, (index, pixel) => nearest(lines.map((row) => [row.key, y(rows[row.key].value[index + skipped])]), pixel), light);
   // All lines end together: the names stand in the order of the areas below the lines.
   const area = ({key}) => rows[key].value.reduce((sum, share) => sum + share, 0);
   const ordered = [...lines].sort((a, b) => area(b) - area(a));
-  if (named) names(axes, ordered.map((row, i) => [row, axes.top + 8 + i * NAMES.high]), light);
+  if (named) names(axes, ordered.map((row, i) => [row, axes.top + 8 + i * NAMES.high, far.has(row.key) ? "◂ " : ""]), light);
   for (const leader of $$(".leader", root)) leader.remove();
 }
 
@@ -142,7 +156,8 @@ const COSTS = {
 function costPlot(host, width, shown, field) {
   const [label, word, text] = COSTS[field];
   const dots = shown.visible().filter((row) => row.iqm?.[0] != null && row.cost?.[field] > 0);
-  const range = zoomed(dots.flatMap((row) => row.iqm), [["reference", 1], ["floor", 0]]);
+  const far = farRows(dots.map((row) => [row.key, [row.iqm[1], row.iqm[2], row.iqm[0]]]));
+  const range = zoomed(dots.filter((row) => !far.has(row.key)).flatMap((row) => row.iqm), [["reference", 1], ["floor", 0]]);
   const axes = frame(host, {
     width,
     height: 330,
@@ -151,7 +166,8 @@ function costPlot(host, width, shown, field) {
     x: {domain: logExtent(dots.map((row) => row.cost[field])), log: true, label: `${label} (log scale)`},
     y: {domain: range.domain, label: "normalised IQM"},
   });
-  const {inner, x, y} = axes;
+  const {inner, x} = axes;
+  const y = atEdge(axes.y, axes);
   const places = dots.map((row) => [x(row.cost[field]), y(row.iqm[0])]);
   const taken = places.map(([cx, cy]) => [cx - 6, cy - 6, cx + 6, cy + 6]);
   dots.forEach((row, i) => {
@@ -162,8 +178,9 @@ function costPlot(host, width, shown, field) {
       group.append(svg("line", {x1: cx, x2: cx, y1: y(from), y2: y(to), class: `whisker ${seriesClass(row.name)}`}));
     }
     group.append(markAt(row.name, cx, cy, 1.15));
-    const spot = dots.length <= 24 ? labelSpot(short(row.name, 24), cx, cy, taken, axes) : null;
-    if (spot) group.append(svg("text", {...spot, class: "name"}, short(row.name, 24)));
+    const name = arrow(axes, row.iqm[0]) + short(row.name, 24);
+    const spot = dots.length <= 24 ? labelSpot(name, cx, cy, taken, axes) : null;
+    if (spot) group.append(svg("text", {...spot, class: "name"}, name));
     group.append(svg("circle", {cx, cy, r: 12, class: "area"}));
     group.addEventListener("pointermove", (event) => tip.show(event.clientX, event.clientY, row.name, [
       [null, "IQM", triple(row.iqm, 2)],

@@ -73,6 +73,7 @@ LOGGED = ("quantile_low", "quantile_high", "bundle_score")
 
 
 TAIL = {"risk": other("mean")}  # risk=mean compares scores with their mean alone
+PAPER, RELEASED = {"form": ("paper",), **TAIL}, {"form": ("released",)}
 
 
 @dataclass(frozen=True)
@@ -92,12 +93,7 @@ class Config(GroupConfig):
     level_low: float = option(0.2, "alpha of Eq. 2", at_least=0, below=1, only=TAIL)
     level_high: float = option(0.8, "beta of Eq. 2", above=0, at_most=1, only=TAIL)
     risk: str = option("averse", "which tail has weight", "", ("averse", "seeking", "mean"))
-    omega: float = option(
-        0.5,
-        "weight of the tail in Eq. 2 is 1 + omega",
-        at_least=0,
-        only={"form": ("paper",), **TAIL},
-    )
+    omega: float = option(0.5, "weight of the tail in Eq. 2 is 1 + omega", at_least=0, only=PAPER)
     quantiles: str = option(
         "tracked",
         "a and b: by Eq. 4, of all scores of the step, of the bundle's own, or the mean of tracked "
@@ -110,15 +106,10 @@ class Config(GroupConfig):
         False,
         "form=paper: A less its mean over the step's n scores, which leaves 1 - 1/n of Eq. 3's "
         "gradient; ours",
-        only={"form": ("paper",), **TAIL},
+        only=PAPER,
     )
-    eta: float = option(
-        0.1,
-        "step of Eq. 4; the released code's",
-        above=0,
-        at_most=1,
-        only={"quantiles": ("tracked", "mean"), **TAIL},
-    )
+    eta: float = option(0.1, "step of Eq. 4; the released code's", above=0, at_most=1,
+                        only={"quantiles": ("tracked", "mean"), **TAIL})  # fmt: skip
     ratio: str = option(
         "sequence", "Eq. 5 with a ratio a response or a token", "", ("sequence", "token")
     )
@@ -132,22 +123,17 @@ class Config(GroupConfig):
         "question",
         "",
         ("uniform", "std", "score", "sum-mean"),
-        only={"form": ("released",)},
+        only=RELEASED,
     )
-    natural: bool = option(
-        True, "form=released: the constant a - b in Eq. 6", only={"form": ("released",), **TAIL}
-    )
+    natural: bool = option(True, "form=released: the constant a - b in Eq. 6", only=RELEASED | TAIL)
     mix: float = option(
-        1.5,
-        "form=released: w of Eq. 6; 0: no tail",
-        at_least=0,
-        only={"form": ("released",), **TAIL},
+        1.5, "form=released: w of Eq. 6; 0: no tail", at_least=0, only=RELEASED | TAIL
     )
     std_floor: float | None = option(
         1e-3,
         "form=released: a standard deviation up to this counts as 1; none: as it is",
         at_least=0,
-        only={"form": ("released",), "group": other(1)},
+        only=RELEASED | {"group": other(1)},
     )
 
     def __post_init__(self) -> None:

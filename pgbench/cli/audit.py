@@ -30,6 +30,7 @@ COMPARE_EXAMPLES = """\b
 Examples:
   pgbench compare mdpo ppo --board control-mini-v1
   pgbench compare ./mine.py mdpo --board control-mini-v1 --jobs 2
+  pgbench compare ./mine.py mdpo --board control-mini-v1 --dry-run
   pgbench compare ppo ppo --set clip=0.1 --board control-mini-v1
 """
 SUBMIT_EXAMPLES = """\b
@@ -155,11 +156,16 @@ def compare(
     a: Annotated[str, typer.Argument(help="An algorithm, a row of the board, or a .py file.")],
     b: Annotated[str, typer.Argument(help="What to compare it with.")],
     board: BoardName,
-    track: Annotated[str | None, typer.Option(help="Track (default: the first with B).")] = None,
+    track: Annotated[
+        str | None, typer.Option(help="Track (default: the first with A and B, or else with B).")
+    ] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", "-s", help="A config key of A (key=value).")
     ] = None,
     jobs: Annotated[int | None, typer.Option("--jobs", "-j", help="Runs at once.", min=1)] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Run nothing, list what is missing and its cost.")
+    ] = False,
     runs: Runs = Path("runs"),
     root: Root = Path("leaderboards"),
 ) -> None:
@@ -192,6 +198,16 @@ def compare(
     own = runs / "compare" / suite.name
     work = Bench(small, None, runs, own, say=say, also=entries, view=Lines(say))
     tasks = work.plan()
+    if dry_run:
+        from pgbench.cli.suites import cost_of, known_times
+
+        cells = [task.cell for task in tasks if not task.ended]
+        typer.echo(f"track {chosen.name}: {chosen.title}")
+        for cell in cells:
+            typer.echo(f"{cell.entry.label} on {cell.env.id}, seed {cell.seed}")
+        cost = f": {cost_of(known_times(suite, root), cells)}" if cells else ""
+        typer.echo(f"{len(cells)} of {len(tasks)} runs are missing{cost}")
+        return
     if missing := sum(not task.ended for task in tasks):
         say(f"{missing} of {len(tasks)} runs are missing; they come first")
         work.launcher = make_launcher("local", jobs=jobs)
@@ -271,7 +287,7 @@ def submit(
     for said in stamps:
         ledger.add_stamp(opened.folder, said)
     after = store.open_board(board, root).model()
-    changed = store.write(store.outputs(after, root))
+    changed = store.publish(after, root)
     files = [opened.folder, *changed]
     typer.echo("\n" + pull_request(before, after, files, found.detail))
     for line in plugins(entries):

@@ -6,6 +6,7 @@ from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from pgbench.boards.power import ALL
+from pgbench.records.floors import sentence
 
 LEFT = ("algorithm", "IQM", "mean", "score", "lead", "optimality gap", "evidence", "tuning")
 LEGEND = (
@@ -120,7 +121,8 @@ def _environment(env: Mapping[str, Any], track: Mapping[str, Any]) -> list[str]:
         )
         for row in rows
     ]
-    return [*parts, escape(about), table(head, cells), *_power(track, env["id"])]
+    floors = [escape(sentence(env["floors"]))] if "floors" in env else []
+    return [*parts, escape(about), table(head, cells), *floors, *_power(track, env["id"])]
 
 
 def _power(track: Mapping[str, Any], name: str) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from pgbench.errors import PgbenchError
 from pgbench.records import ledger
+from pgbench.records.floors import read_panels
 from pgbench.records.ledger import Entry
 from pgbench.records.rules import obey, refuse_plain
 from pgbench.records.suite import Suite, read_suite
@@ -42,7 +43,9 @@ class Board:
         from pgbench.boards.model import build_model
 
         records = [*(entry.record for entry in self.entries), *more]
-        return build_model(self.name, records, self.suite, self.stamps)
+        return build_model(
+            self.name, records, self.suite, self.stamps, read_panels(self.root)
+        )
 
     def find(self, start: str) -> Entry:
         """The record whose id begins with `start`.

@@ -55,11 +55,12 @@ from pgbench.cli import (  # noqa: E402
     catalogue,
     claims,
     data,
+    floors,
     power,
     run,
     tools,
     tune,
 )
 
-for module in (run, bench, board, power, audit, claims, tune, catalogue, data, tools):
+for module in (run, bench, board, power, floors, audit, claims, tune, catalogue, data, tools):
     module.add_to(app)

@@ -43,9 +43,7 @@ class Board:
         from pgbench.boards.model import build_model
 
         records = [*(entry.record for entry in self.entries), *more]
-        return build_model(
-            self.name, records, self.suite, self.stamps, read_panels(self.root)
-        )
+        return build_model(self.name, records, self.suite, self.stamps, read_panels(self.root))
 
     def find(self, start: str) -> Entry:
         """The record whose id begins with `start`.

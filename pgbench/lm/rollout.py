@@ -204,7 +204,7 @@ def coined(batch: TokenGroups, seed: int) -> TokenGroups:
     """The batch as the random-reward control has it: a fair coin for each response.
 
     The coin stands wherever an algorithm may look for what the verifier said: `reward`, `correct`,
-    every part, and the rewards of greedy responses. Answers and lengths stay: they are the policy's.
+    every part, and the rewards of greedy responses. Answers and lengths are the policy's, and stay.
     """
     rng = random.Random(seed)
 

@@ -131,6 +131,8 @@ def _round(value: float) -> float:
     return float(f"{value:.6g}")
 
 
-def _panel(spec: EnvSpec, fingerprint: str, count: int, floors: Mapping[str, Any]) -> dict[str, Any]:
+def _panel(
+    spec: EnvSpec, fingerprint: str, count: int, floors: Mapping[str, Any]
+) -> dict[str, Any]:
     metric = spec.metrics[0].name
     return {"golden": fingerprint, "metric": metric, "episodes": count, "floors": dict(floors)}

@@ -57,10 +57,13 @@ from pgbench.cli import (  # noqa: E402
     data,
     floors,
     power,
+    rescore,
     run,
     tools,
     tune,
 )
 
-for module in (run, bench, board, power, floors, audit, claims, tune, catalogue, data, tools):
+for module in (run, bench, board, power, floors, audit, rescore, claims, tune):
+    module.add_to(app)
+for module in (catalogue, data, tools):
     module.add_to(app)

@@ -108,7 +108,8 @@ def find_track(record: Record, suite: Suite) -> Track | None:
     Of several the one whose common settings the record has, and the most of them.
     """
     name, budget = record["environment"]["id"], record["protocol"]["budget"]
-    config, found = record["algorithm"]["config"], []
+    keywords = {f"env.{k}": v for k, v in record["environment"]["kwargs"].items()}
+    config, found = {**record["algorithm"]["config"], **keywords}, []
     for track in suite.tracks:
         versions = {suite.environments[env].version for env in track.environments}
         wanted = track.settings.items()

@@ -104,22 +104,26 @@ def make_record():
                 "device": "cpu", "compile": False, "threads": 1, "algo": algo, "env": env,
             },
             "result": {
-                "final": list(scores) if done else None, "lengths": [7] * len(scores),
+                "final": list(scores) if done else None,
+                "lengths": [7] * len(scores) if done else None,
                 "score": sum(scores) / len(scores) if done else None, "curve": curve,
                 "failure": None if done else "diverged",
-                "error": None if done else "diverged: kl not finite", "checksum": "0",
+                "error": None if done else "diverged: kl not finite",
+                "checksum": digest([algo, env, seed, budget, list(scores), config]),
             },
             "cost": {"env_steps": budget, "grad_steps": 10, "wall_s": 2.0 + seed, "cpu_s": 2.0,
                      "evaluate_s": 0.1, "checkpoint_s": 0.0, "peak_memory_mib": 300},
             "provenance": {
                 "commit": "0123456789abcdef", "dirty": False, "packages": {"mujoco": "3.17.0"},
                 "cpu": "A CPU", "cores": 2, "system": "Linux", "python": "3.11.7", "gpu": None,
-                "resumed": 0, "lock": "0",
+                "resumed": 0, "lock": "",
             },
         }  # fmt: skip
         record = copy.deepcopy(record)
         for path, value in (changes or {}).items():
             _set(record, path, value)
+        source = record["provenance"]
+        source["lock"] = source["lock"] or digest(source["packages"])
         return {**record, "id": record_id(record)}
 
     return make

@@ -116,7 +116,7 @@ class TRPO(Algorithm):
         def pi(theta: Tensor) -> Distribution:
             return self.pi(theta, obs)
 
-        at, along = torch.func.jvp(pi, (theta,), (x,))
+        at, along = torch.func.jvp(pi, (theta,), (x,))[:2]
         pullback = torch.func.vjp(pi, theta)[1]
         f_x: Tensor = pullback(at.fisher(along))[0]
         return f_x

@@ -9,6 +9,7 @@ from typing import Any
 
 from pgbench.errors import PgbenchError
 from pgbench.records import ledger
+from pgbench.records.evidence import as_catalogued
 from pgbench.records.floors import read_panels
 from pgbench.records.ledger import Entry
 from pgbench.records.rules import obey, refuse_plain
@@ -35,6 +36,7 @@ class Board:
     def rule(self, record: Mapping[str, Any], where: str) -> None:
         """Raise what a record breaks of the rules: every board's, and the suite's."""
         refuse_plain(record, where)
+        as_catalogued(record, where)
         if self.suite is not None:
             obey(record, self.suite, where)
 

@@ -14,8 +14,8 @@ from torch import Tensor
 from pgbench.errors import PgbenchError
 from pgbench.learning.ops.draws import Draw
 from pgbench.learning.ops.fit import shuffled
+from pgbench.learning.outside import outside
 from pgbench.learning.policy import Policy
-from pgbench.learning.stacking import outside
 from pgbench.settings.config import check
 
 CPU = torch.device("cpu")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
-_functorch: Any = torch._C._functorch
-_level: Callable[[], int | None] = _functorch.maybe_current_level  # of torch.vmap; None outside
 SLICE = 2**18  # elements; the five vectors of a step together are 5 MB
 
 
@@ -23,18 +21,26 @@ def with_adam(name: str, theta: Tensor) -> dict[str, Tensor]:
     }
 
 
-def _as_copies() -> bool:
-    """Whether to write an in-place operation as a copy of its result, which gives the same bits.
+_copying = False
 
-    `torch.vmap` does some in-place operations row by row, but their results at once; compiled code
-    is the same for both.
+
+@contextmanager
+def as_copies() -> Iterator[None]:
+    """A block in which `lerp_` and `addcmul_` copy a result: `torch.vmap` does those at once.
+
+    It takes the methods row by row. Eager bits are the same, compiled ones are not quite.
     """
-    return torch.compiler.is_compiling() or _level() is not None
+    global _copying
+    _copying, before = True, _copying
+    try:
+        yield
+    finally:
+        _copying = before
 
 
 def lerp_(x: Tensor, y: Tensor, weight: float) -> None:
     """x <- x + weight (y - x), as `Tensor.lerp_`."""
-    if _as_copies():
+    if _copying:
         x.copy_(torch.lerp(x, y, weight))
     else:
         x.lerp_(y, weight)
@@ -42,7 +48,7 @@ def lerp_(x: Tensor, y: Tensor, weight: float) -> None:
 
 def addcmul_(x: Tensor, y: Tensor, z: Tensor, value: float) -> None:
     """x <- x + value y z, as `Tensor.addcmul_`."""
-    if _as_copies():
+    if _copying:
         x.copy_(torch.addcmul(x, y, z, value=value))
     else:
         x.addcmul_(y, z, value=value)

@@ -72,13 +72,16 @@ class Policy:
         Raises: Diverged if they are not finite; Breach if there is no such choice.
         """
         if isinstance(self.space, Discrete):
-            chosen = self.in_units(action).cpu().numpy()
-            return actions_for(self.space, len(chosen), chosen, type(self.algorithm).__name__)
+            units = self.in_units(action).cpu().numpy()
+            whose = type(self.algorithm).__name__
+            chosen: NDArray[np.int64] = actions_for(self.space, len(units), units, whose)
+            return chosen
         # Fetched at once; looked at before clipping, which would hide an infinite action.
-        raw, units = torch.stack([action, self.in_units(action)]).cpu().numpy()
+        raw, given = torch.stack([action, self.in_units(action)]).cpu().numpy()
         if not np.isfinite(raw).all():
             raise Diverged(f"actions of {type(self.algorithm).__name__} are not finite")
-        return units
+        clipped: NDArray[np.float32] = given
+        return clipped
 
     def in_units(self, action: Tensor) -> Tensor:
         """An algorithm's actions in the environment's units."""

@@ -70,7 +70,8 @@ class Stack:
 
     def see(self, obs: Array) -> Tensor:
         """Raw observations (N * n, d) as each seed's algorithm sees them before normalising."""
-        return self.policy.see(obs).unflatten(0, (len(self.loops), self.n))
+        seen = self.policy.see(obs)
+        return seen.view(len(self.loops), self.n, *seen.shape[1:])
 
     def step(self, action: Tensor) -> checks.Step:
         """One step of all environments with actions (N, n, ...), and of `obs`.
@@ -223,7 +224,7 @@ def stack_of(algo: str, algorithm: Any, loop: type) -> type[Stack]:
             f"--stack is for the on-policy and the off-policy loop; {algo} has loop "
             f"{loop.__name__}: leave --stack out"
         )
-    if not getattr(algorithm, "stacks", False) or getattr(algorithm, "on_host", ()):
+    if not getattr(algorithm, "stacks", False) or algorithm.on_host:
         raise PgbenchError(
             f"{algo} does not say that its seeds can be stacked (Algorithm.stacks, "
             "docs/plugins.md): leave --stack out"

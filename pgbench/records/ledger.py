@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pgbench.errors import PgbenchError
+from pgbench.records.evidence import agree
 from pgbench.records.record import parse, read_runs, record_id
 from pgbench.records.rules import ENDED, verify
 from pgbench.records.schema import Heads, Stamp
@@ -59,7 +60,9 @@ def read_board(folder: Path, rule: Check | None = None) -> list[Entry]:
     _tails(folder, {**ids, STAMPS: [stamp["id"] for stamp in read_stamps(folder)]})
     entries = [entry for found in files.values() for entry in found]
     gone = withdrawn(folder)
-    refuse_doubles(entry for entry in entries if entry.id not in gone)
+    standing = [entry for entry in entries if entry.id not in gone]
+    refuse_doubles(standing)
+    agree(standing)
     return entries
 
 
@@ -258,7 +261,9 @@ def add_entries(
         known = len(ids & {entry.id for entry in new})
         fresh = sorted((e for e in new if e.id not in ids), key=_place)
         gone = withdrawn(folder)
-        refuse_doubles(e for e in [*old, *fresh] if e.id not in gone)
+        standing = [e for e in [*old, *fresh] if e.id not in gone]
+        refuse_doubles(standing)
+        agree(standing)
         for name in sorted({entry.record["algorithm"]["name"] for entry in fresh}):
             _append(
                 folder / f"{name}.jsonl",

@@ -1,7 +1,8 @@
 """What a record must satisfy to stand on a board: agree with itself, and with the suite's rules.
 
-Each refusal names file, line and field. What only a re-run can tell (a number made up from first to
-last) is left to `pgbench verify --rerun`.
+Each refusal names file, line and field. What cannot be true of a record, or of several, is in
+`pgbench.records.evidence`; what only a re-run can tell (a number made up from first to last) is left
+to `pgbench submit` and `pgbench verify --rerun`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pgbench.errors import PgbenchError
+from pgbench.records.evidence import plausible
 from pgbench.records.record import FAILURES, PLAIN
 from pgbench.settings.config import digest
 from pgbench.statistics.intervals import mean
@@ -58,8 +60,9 @@ def verify(record: Record, where: str) -> None:
             raise PgbenchError(f"{where}: a failed run cannot have a score")
         if record["result"]["failure"] not in FAILURES:
             raise PgbenchError(f"{where}: result.failure takes {', '.join(FAILURES)}")
-        return
-    _final_policy(record, where)
+    else:
+        _final_policy(record, where)
+    plausible(record, where)
 
 
 def _derived(record: Record, where: str) -> None:

@@ -24,7 +24,7 @@ class Progress:
         self.warned = False
 
     def start(self, plan: Plan, done: int, total: int, resumed: bool) -> None:
-        """Begin the run at `done` of `total` steps (in the environment's unit)."""
+        """Begin the run at `done` of `total` steps (in the loop's unit)."""
         if self.quiet:
             return
         from rich.console import Console
@@ -34,7 +34,7 @@ class Progress:
         self.first, self.began = done, time.monotonic()
         console = Console(stderr=True, force_jupyter=False)
         self.ticker = Ticker(self.line)
-        unit = "" if plan.env.budget_unit == "environment steps" else f" ({plan.env.budget_unit})"
+        unit = "" if plan.loop.unit == "environment steps" else f" ({plan.loop.unit})"
         who = f"{plan.stack} seeds stacked" if plan.stack else f"seed {plan.seed}"
         self.note(f"{plan.algo.name} on {plan.env.id}, {who}{unit}")
         if resumed:

@@ -112,9 +112,10 @@ class StackedRuns:
         for i, run in enumerate(self.runs):
             if (record := run.opened(fresh)) is not None:
                 self.records[i] = record
-        failed = {i: run.before for i, run in enumerate(self.runs) if _failed(run.before)}
+        before = {i: run.before for i, run in enumerate(self.runs) if run.before is not None}
+        failed = {i: record for i, record in before.items() if record["status"] == "failed"}
         if self.records and len(self.records) + len(failed) == len(self.runs):
-            return [{**self.records, **failed}[i] for i in range(len(self.runs))]  # type: ignore[dict-item]
+            return [{**self.records, **failed}[i] for i in range(len(self.runs))]
         with hush(self.progress.quiet):
             self.loop, env = build_stack([run.plan for run in self.runs])
         try:
@@ -250,7 +251,3 @@ class StackedRuns:
         if any(run.evaluating for run in self.runs):
             raise Interrupted
         self.progress.note("stopping after this phase; press Ctrl-C again to stop at once")
-
-
-def _failed(record: dict[str, Any] | None) -> bool:
-    return record is not None and record["status"] == "failed"

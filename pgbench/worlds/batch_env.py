@@ -298,25 +298,13 @@ class BatchEnv(Copied, VectorEnv[Floats, Floats, Floats]):
         if found.dtype.kind not in "fiub":
             raise Misuse(f"actions must be numbers, not of type {found.dtype}")
         if isinstance(self.single_action_space, spaces.Discrete):
-            return self._chosen(found)
+            return _chosen(found, self.single_action_space)
         if np.isnan(found.min()):
             raise Misuse(
                 f"actions are NaN in environments {np.isnan(found).any(1).nonzero()[0].tolist()}; "
                 "look for the division or the overflow that made them"
             )
         return found
-
-    def _chosen(self, actions: Any) -> NDArray[np.int64]:
-        """Discrete `actions` (n,) as int64, all of them in the space."""
-        space = self.single_action_space
-        first, last = int(space.start), int(space.start + space.n) - 1
-        if actions.dtype.kind not in "iu":
-            raise Misuse(f"actions must be whole numbers, not of type {actions.dtype}")
-        if actions.min() < first or actions.max() > last:
-            bad = ((actions < first) | (actions > last)).nonzero()[0].tolist()
-            raise Misuse(f"actions must be from {first} to {last}; not so in environments {bad}")
-        chosen: NDArray[np.int64] = actions.astype(np.int64, copy=False)
-        return chosen
 
     def _step_info(self, terms: Info, stepped: Bools) -> Info:
         """Info terms of the environments that stepped; of the others what a reset reports."""
@@ -333,6 +321,17 @@ class BatchEnv(Copied, VectorEnv[Floats, Floats, Floats]):
         return {
             k: v for key, term in terms.items() for k, v in ((key, term), (f"_{key}", mask))
         }  # fmt: skip
+
+
+def _chosen(actions: Floats, space: spaces.Discrete) -> NDArray[np.int64]:
+    """Discrete `actions` (n,) as int64, all of them in the space."""
+    first, last = int(space.start), int(space.start + space.n) - 1
+    if actions.dtype.kind not in "iu":
+        raise Misuse(f"actions must be whole numbers, not of type {actions.dtype}")
+    if actions.min() < first or actions.max() > last:
+        bad = ((actions < first) | (actions > last)).nonzero()[0].tolist()
+        raise Misuse(f"actions must be from {first} to {last}; not so in environments {bad}")
+    return actions.astype(np.int64, copy=False)
 
 
 def each_seed(seed: int | Sequence[int | None] | None, n: int) -> list[int | None]:

@@ -237,7 +237,7 @@ def action_of(algorithm: Any, obs: Tensor, explore: bool, space: Box | Discrete)
     """
     action = algorithm.act(obs, explore)
     whole = isinstance(space, Discrete)
-    shape = (len(obs), *space.shape)
+    shape = (len(obs),) if isinstance(space, Discrete) else (len(obs), *space.shape)
     if not isinstance(action, Tensor) or action.shape != shape or _kind(action) != whole:
         raise Breach(
             f"{type(algorithm).__name__}.act gives {_shown(action)}, not "

@@ -15,7 +15,7 @@ from pgbench.runs.result import Result
     ("words", "expected"),
     [
         ("runn", "no such command 'runn'"),
-        ("check", "missing argument 'NAME' (see pgbench check --help)"),
+        ("check", "name what to check: an algorithm, or --env an environment"),
         ("run --algo ppo --evn hopper", "no such option '--evn'"),
         ("bench control-mini-v1 --jobs 0", "0 is not in the range"),
         ("new algo ppo", "is the name of an algorithm already"),

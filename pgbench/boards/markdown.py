@@ -9,6 +9,10 @@ from pgbench.boards.power import ALL
 from pgbench.records.floors import sentence
 
 LEFT = ("algorithm", "IQM", "mean", "score", "lead", "optimality gap", "evidence", "tuning")
+REPORTED = (
+    "Numbers of papers and of others' documentation, as they stand there: not run here, under other "
+    "conditions, in no rank."
+)
 LEGEND = (
     "IQM, optimality gap (lower is better) and mean across environments are of normalised scores: "
     "0 is the floor (and what is below it), 1 the reference. Brackets are 95% intervals; none "
@@ -32,6 +36,18 @@ def to_markdown(model: Mapping[str, Any]) -> str:
     parts.append(LEGEND)
     for track in model["tracks"]:
         parts += _track(track)
+    if "reported" in model:
+        head = ("environment", "method", "score", "spread", "source", "conditions")
+        cells = [
+            (r["environment"], r["method"], f"{r['score']:,g}",
+             *(r[key] for key in ("spread", "source", "conditions")))
+            for r in model["reported"]
+        ]  # fmt: skip
+        parts += [
+            "## Reported elsewhere",
+            REPORTED,
+            table(head, cells, [key for key in head if key != "score"]),
+        ]
     if model["failures"]:
         lines = [
             f"- {f['name']} on {f['environment']}, seed {f['seed']}: {f['error'][:200]}"

@@ -29,10 +29,12 @@ def build_model(
     suite: Suite | None = None,
     stamps: Sequence[Mapping[str, Any]] = (),
     panels: Mapping[str, Mapping[str, Any]] | None = None,
+    reported: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """The board `name` of these records; `stamps` are what was said of them since.
 
-    `panels` are the floors of environments (pgbench/records/floors.py).
+    `panels` are the floors of environments (pgbench/records/floors.py), `reported` the numbers of
+    others (pgbench/records/reported.py).
     """
     everything = sorted(records, key=lambda r: str(r["id"]))
     gone = {s["record"]: s for s in stamps if s["kind"] == "withdrawn"}
@@ -75,6 +77,7 @@ def build_model(
             for s in stamps if s["kind"] == "withdrawn"
         ],
         "failures": failures(tracks, suite),
+        **({"reported": list(reported)} if reported else {}),
         "provenance": where,
         "records": {r["id"]: details(r, name, suite, stamps) for r in kept},
     }  # fmt: skip

@@ -10,8 +10,8 @@ from pgbench.records.floors import sentence
 
 LEFT = ("algorithm", "IQM", "mean", "score", "lead", "optimality gap", "evidence", "tuning")
 REPORTED = (
-    "Numbers of papers and of others' documentation, as they stand there: not run here, under other "
-    "conditions, in no rank."
+    "Numbers of papers and of others' documentation, as they stand there: not run here, under "
+    "other conditions, in no rank."
 )
 LEGEND = (
     "IQM, optimality gap (lower is better) and mean across environments are of normalised scores: "

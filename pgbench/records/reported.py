@@ -1,7 +1,7 @@
 """Numbers that others report of a board's environments: shown apart, never ranked.
 
-`leaderboards/reported/<board>.toml` has them, each with where it stands and under which conditions it
-came about. They are no records: nothing here was run, and budgets, versions and seeds are others'.
+`leaderboards/reported/<board>.toml` has them, each with where it stands and under which conditions
+it came about. They are no records: nothing was run here; budgets, versions and seeds are others'.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ _RESULT = {"environment", "method", "score", "spread", "source", "conditions"}
 def read_reported(root: Path, suite: Suite) -> list[dict[str, Any]]:
     """What `<root>/reported/<suite>.toml` reports, in the file's order; nothing without a file.
 
-    Each has environment (as the suite calls it), method, score, spread (a text, may be empty), source
-    and conditions.
+    Each has environment (as the suite calls it), method, score, spread (a text, may be empty),
+    source and conditions.
 
     Raises: PgbenchError naming file and fields for all that is missing, unknown or ill-typed.
     """

@@ -63,13 +63,15 @@ def read_entries(text: str, where: str = PAPERS) -> list[Entry]:
     return entries
 
 
-def find_papers() -> list[str]:
-    """The BibTeX files of the built-in algorithms and of the packages of plug-ins.
+def find_papers(plugins: bool = True) -> list[str]:
+    """The BibTeX files of the built-in algorithms and, with `plugins`, of the packages of those.
 
     Raises: PgbenchError for a file that is not UTF-8 or whose entries do not close.
     """
     builtin = resources.files("pgbench.baselines") / PAPERS
     found = {str(builtin): builtin} if builtin.is_file() else {}
+    if not plugins:
+        return [file.read_text(encoding="utf-8") for file in found.values()]
     for spec in ALGOS.all():
         path = Path(spec.origin.rpartition(":")[0]).parent / PAPERS
         if path.is_file():

@@ -7,6 +7,7 @@ import statistics as stdlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from pgbench.boards.curves import reach
 from pgbench.boards.rows import Group, Grouping, Record, costs
 from pgbench.records.suite import Track
 from pgbench.statistics.bootstrap import (
@@ -27,7 +28,7 @@ from pgbench.statistics.ranking import Estimate, Standing, compare, difference, 
 
 REPLICATIONS = 10_000
 ALL_PAIRS = 16  # rows; above, pairs are made with the first row alone
-TAUS = 41
+TAUS = 41  # evenly spaced, and at most as many at quantiles of the scores
 TEST = (
     "Means over seeds carry t intervals within the bounds of their metric, from three runs on that "
     "are not all equal; figures across environments are of normalised scores (the floor and what "
@@ -42,9 +43,9 @@ TEST = (
 
 
 def in_environment(
-    name: str, grouping: Grouping, stamps: Sequence[Mapping[str, Any]]
+    name: str, grouping: Grouping, stamps: Sequence[Mapping[str, Any]], goal: float | None
 ) -> list[dict[str, Any]]:
-    """The table of one environment, best first."""
+    """The table of one environment, best first; `goal` is the score that runs are timed to."""
     groups = [row[name] for row in grouping.groups.values() if name in row]
     standings = compare({g.name: found for g in groups if (found := g.estimate) is not None})
     rows = []
@@ -72,6 +73,7 @@ def in_environment(
                     for r in group.records
                 ],
                 "curve": _curve(group),
+                "reach": reach(group, goal),
             }
         )
     sign = groups[0].sign if groups else 1
@@ -227,9 +229,17 @@ def _profile(
 ) -> dict[str, Any]:
     if not keys:
         return {"tau": [], "rows": {}}
-    highest = max(max(values) for key in keys for values in whole[key].values())
-    top = max(math.ceil(highest * 10), 1) / 10
-    tau = [round(top * i / (TAUS - 1), 6) for i in range(TAUS)]
+    found = [value for key in keys for values in whole[key].values() for value in values]
+    lowest, highest = min(found), max(found)
+    room = (highest - lowest) / 20 or 0.05
+    # From the floor where that is not far below: an axis half of which says nothing is cut.
+    start = 0.0 if 2 * lowest < highest else max(lowest - room, 0.0)
+    step = (highest + room - start) / (TAUS - 1)
+    even = [start + step * i for i in range(TAUS)]
+    # As many where the scores are dense: one row far away must not blur the others.
+    ordered = sorted(found)
+    dense = [ordered[i * (len(ordered) - 1) // (TAUS - 1)] for i in range(TAUS)]
+    tau = sorted({float(f"{t:.6g}") for t in (*even, *dense)})
     rows = {}
     for key in keys:
         value, low, high = performance_profile(whole[key], tau, seed=seed)

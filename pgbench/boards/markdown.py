@@ -68,6 +68,11 @@ def to_markdown(model: Mapping[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def to_tables(model: Mapping[str, Any]) -> str:
+    """The tables alone, for any set of runs."""
+    return "\n\n".join(part for track in model["tracks"] for part in _track(track)) + "\n"
+
+
 def results_part(text: str) -> str:
     """The part of a page that a re-run of its records gives again to the byte."""
     return text.partition("\n## Cost and provenance")[0]
@@ -117,9 +122,10 @@ def _environment(env: Mapping[str, Any], track: Mapping[str, Any]) -> list[str]:
     metric = env["metric"]
     better = "lower" if metric["direction"] == "min" else "higher"
     unit = f" ({metric['unit']})" if metric["unit"] else ""
+    episodes = f"{track['episodes']} " if track["episodes"] else ""
     about = (
         f"{env['underlying']}; score: {metric['name']}{unit}, {better} is better; mean over seeds "
-        f"of the final policy's {track['episodes']} evaluation episodes."
+        f"of the final policy's {episodes}evaluation episodes."
     )
     if env["floor"] is not None:
         about += f" Floor {env['floor']:g}, reference {env['reference']:g}."

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from pgbench.boards import curves
 from pgbench.boards.compare import REPLICATIONS, TEST, across, in_environment
 from pgbench.boards.details import details, failures, provenance
 from pgbench.boards.power import power_of, tables
@@ -19,7 +20,7 @@ from pgbench.records.suite import RULES, Suite, SuiteEnv, Track
 from pgbench.settings.config import digest
 from pgbench.statistics.intervals import content_seed
 
-FORMAT = 3
+FORMAT = 4
 NO_METRIC = {"name": "score", "direction": "max", "unit": ""}  # of an environment without runs
 
 
@@ -137,22 +138,34 @@ def _track(
         if suite
         else list(track.environments)
     )
-    tasks = {name: in_environment(name, grouping, stamps) for name in names}
+    inside = {n: [row[n] for row in grouping.groups.values() if n in row] for n in names}
+    targets = {name: curves.target(groups) for name, groups in inside.items()}
+    tasks = {name: in_environment(name, grouping, stamps, targets[name]) for name in names}
     rows, pairs, profile = across(names, grouping, seed, stamps, suite is not None)
     protocol = records[0]["protocol"] if records else (suite.protocol if suite else {})
+    episodes = {record["protocol"]["episodes"] for record in grouping.metrics.values()}
     return {
         "name": track.name,
         "title": track.title,
         "budget": track.budget,
         "unit": protocol.get("unit", "environment steps"),
         "seeds": track.seeds,
-        "episodes": protocol.get("episodes"),
-        "environments": [_environment(name, grouping, envs.get(name)) for name in names],
+        # None where environments differ, as they may without a suite.
+        "episodes": protocol.get("episodes") if len(episodes) < 2 else None,
+        "environments": [
+            {
+                **_environment(name, grouping, envs.get(name)),
+                "ceiling": curves.ceiling(inside[name]),
+                "target": targets[name],
+            }
+            for name in names
+        ],
         "rows": rows,
         "tasks": tasks,
         "power": power_of(tables(names, grouping)),
         "pairs": pairs,
         "profile": profile,
+        "curves": curves.over_track(names, grouping, list(profile["rows"])),
         "apart": grouping.apart,
     }
 

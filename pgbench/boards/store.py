@@ -11,7 +11,7 @@ from pgbench.errors import PgbenchError
 from pgbench.records import ledger
 from pgbench.records.evidence import as_catalogued
 from pgbench.records.floors import read_panels
-from pgbench.records.ledger import Entry
+from pgbench.records.record import Entry
 from pgbench.records.reported import read_reported
 from pgbench.records.rules import obey, refuse_plain
 from pgbench.records.suite import Suite, read_suite
@@ -90,6 +90,7 @@ def empty_board(name: str, root: Path) -> Board:
 
 def outputs(model: Mapping[str, Any], root: Path) -> dict[Path, bytes]:
     """Every file of a board by its path: a pure function of the model."""
+    from pgbench.boards.cite import cite, find_papers
     from pgbench.boards.markdown import to_markdown
     from pgbench.boards.page import render_page
     from pgbench.boards.tables import to_csv, to_latex
@@ -99,10 +100,19 @@ def outputs(model: Mapping[str, Any], root: Path) -> dict[Path, bytes]:
         "md": to_markdown(model),
         "csv": to_csv(model),
         "tex": to_latex(model),
+        # Of the built-in papers alone: what is installed beside pgbench must not change a byte.
+        "bib": cite(model, find_papers(plugins=False)),
         "json": canonical(model) + "\n",
         "html": render_page(model),
     }
     return {root / f"{model['board']}.{end}": text.encode() for end, text in texts.items()}
+
+
+def publish(model: Mapping[str, Any], root: Path) -> list[Path]:
+    """Write every file of a board, then the page of all boards; returns those that differed."""
+    from pgbench.boards import index
+
+    return [*write(outputs(model, root)), *write(index.outputs(root))]
 
 
 def write(files: Mapping[Path, bytes]) -> list[Path]:

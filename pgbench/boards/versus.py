@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -36,8 +36,10 @@ def entry_of(word: str, settings: Mapping[str, Any], track: Track) -> Entry:
     return Entry(word, f"{name} ({extras})" if extras else name, dict(settings), {}, declared=False)
 
 
-def choose_track(suite: Suite, name: str | None, words: Iterable[str]) -> Track:
-    """The named track, or the first that has one of the algorithms `words`.
+def choose_track(suite: Suite, name: str | None, words: Sequence[str]) -> Track:
+    """The named track, or the first with both of the algorithms `words`; else with the first word.
+
+    Where no track has the first word, it is the first track with the other.
 
     Raises: PgbenchError for an unknown track, or if no track has any of them.
     """
@@ -47,12 +49,12 @@ def choose_track(suite: Suite, name: str | None, words: Iterable[str]) -> Track:
                 return track
         names = [track.name for track in suite.tracks]
         raise unknown(f"track of {suite.name}", name, names, f"there is {', '.join(names)}")
-    words = set(words)
-    for track in suite.tracks:
-        if words & {name for entry in track.entries for name in (entry.algo, entry.label)}:
-            return track
+    for wanted in ({*words}, *({word} for word in words)):
+        for track in suite.tracks:
+            if wanted <= {name for entry in track.entries for name in (entry.algo, entry.label)}:
+                return track
     raise PgbenchError(
-        f"{suite.name} has no track with {' or '.join(sorted(words))}; choose one with --track "
+        f"{suite.name} has no track with {' or '.join(sorted({*words}))}; choose one with --track "
         f"({', '.join(track.name for track in suite.tracks)})"
     )
 

@@ -55,6 +55,7 @@ from pgbench.cli import (  # noqa: E402
     catalogue,
     claims,
     data,
+    figures,
     floors,
     power,
     rescore,
@@ -63,7 +64,7 @@ from pgbench.cli import (  # noqa: E402
     tune,
 )
 
-for module in (run, bench, board, power, floors, audit, rescore, claims, tune):
+for module in (run, bench, board, figures, power, floors, audit, rescore, claims, tune):
     module.add_to(app)
 for module in (catalogue, data, tools):
     module.add_to(app)

@@ -83,7 +83,11 @@ def bench(
         for task in missing:
             cell = task.cell
             typer.echo(f"{cell.track.name}  {cell.entry.label} on {cell.env.id}, seed {cell.seed}")
-        typer.echo(f"{len(missing)} of {len(tasks)} runs are missing")
+        from pgbench.cli.suites import cost_of, known_times
+
+        cells = [task.cell for task in missing]
+        cost = f": {cost_of(known_times(found, root), cells)}" if cells else ""
+        typer.echo(f"{len(missing)} of {len(tasks)} runs are missing{cost}")
         return
     if collect:
         work.collect()
@@ -100,7 +104,7 @@ def bench(
     if (root / "records" / found.name).is_dir():
         board = store.open_board(found.name, root)
         model = board.model()
-        store.write(store.outputs(model, root))
+        store.publish(model, root)
         counts = model["counts"]
         asked = f"{counts['records']} of {counts['expected']} runs recorded"
         if counts["records"] > counts["expected"]:  # submitted ones are recorded, too

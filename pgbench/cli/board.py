@@ -12,9 +12,11 @@ Examples:
   pgbench board control-mini-v1                     rebuild the board, print its tables
   pgbench board my-board --add runs                 add every ended run, then rebuild
   pgbench board control-mini-v1 --check             exit code 1 if a file is out of date
+  pgbench board --all                               every board of the folder
 
 Records: leaderboards/records/NAME/<algorithm>.jsonl, append-only. Out of them, always the same
-bytes: leaderboards/NAME.md, .csv, .tex, .json and .html (one file, no network; open it).
+bytes: leaderboards/NAME.md, .csv, .tex, .bib, .json and .html (one file, no network; open it), and
+index.html and index.md of all boards.
 """
 CITE_EXAMPLES = """\b
 Examples:
@@ -38,7 +40,9 @@ def add_to(app: typer.Typer) -> None:
 
 
 def board(
-    name: Name,
+    name: Annotated[
+        str | None, typer.Argument(help="The board, for example control-mini-v1.")
+    ] = None,
     add: Annotated[
         list[Path] | None,
         typer.Option("--add", help="A run folder, or a folder of runs (may be repeated)."),
@@ -47,9 +51,33 @@ def board(
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; exit 1 if a file is out of date.")
     ] = False,
+    every: Annotated[bool, typer.Option("--all", help="Every board that has records.")] = False,
 ) -> None:
-    """Rebuild a leaderboard from its records: Markdown, CSV, LaTeX, JSON, HTML."""
-    from pgbench.boards import store
+    """Rebuild a leaderboard from its records: Markdown, CSV, LaTeX, BibTeX, JSON, HTML."""
+    from pgbench.errors import PgbenchError
+
+    if every == (name is not None):
+        raise PgbenchError("give the name of one board, or --all")
+    if every and add:
+        raise PgbenchError("--add adds to one board; name it instead of --all")
+    if name is not None:
+        _one(name, add, root, check)
+        return
+    names = sorted({path.parent.name for path in (root / "records").glob("*/*.jsonl")})
+    if not names:
+        raise PgbenchError(f"there are no records in {root / 'records'}; make some: pgbench bench")
+    late = []
+    for each in names:
+        try:
+            _one(each, None, root, check, quiet=True)
+        except typer.Exit:
+            late.append(each)
+    if late:
+        raise typer.Exit(1)
+
+
+def _one(name: str, add: list[Path] | None, root: Path, check: bool, quiet: bool = False) -> None:
+    from pgbench.boards import index, store
     from pgbench.boards.markdown import results_part
     from pgbench.errors import PgbenchError
     from pgbench.records import ledger
@@ -68,7 +96,8 @@ def board(
     opened = store.open_board(name, root)
     files = store.outputs(opened.model(), root)
     if check:
-        late = [str(path) for path, data in files.items() if store.stale(path, data)]
+        every = {**files, **index.outputs(root)}
+        late = [str(path) for path, data in every.items() if store.stale(path, data)]
         if late:
             typer.echo(
                 f"{', '.join(late)} differs from its records; rebuild: pgbench board {name}",
@@ -77,8 +106,9 @@ def board(
             raise typer.Exit(1)
         typer.echo(f"{name} is what its {len(opened.entries)} records give")
         return
-    changed = store.write(files)
-    typer.echo(results_part(files[root / f"{name}.md"].decode()), nl=False)
+    changed = [*store.write(files), *store.write(index.outputs(root))]
+    if not quiet:
+        typer.echo(results_part(files[root / f"{name}.md"].decode()), nl=False)
     written = ", ".join(map(str, changed)) or "nothing (all up to date)"
     typer.echo(f"written: {written}", err=True)
 

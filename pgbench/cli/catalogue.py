@@ -27,6 +27,7 @@ Examples:
   pgbench explain ppo
   pgbench explain hopper
   pgbench explain gym:CartPole-v1
+  pgbench explain control-mini-v1                   a suite: tracks, rows, fingerprints, costs
   pgbench compat ./my_algo.py
 """
 
@@ -202,13 +203,21 @@ def _suite_json(suite: Suite) -> dict[str, Any]:
 
 
 def explain(
-    name: Annotated[str, typer.Argument(help="An algorithm, environment, loop, or .py file.")],
+    name: Annotated[
+        str, typer.Argument(help="An algorithm, environment, loop, suite, or .py file.")
+    ],
     root: Annotated[Path, typer.Option(help="Folder of the boards.")] = Path("leaderboards"),
 ) -> None:
-    """One algorithm, environment or loop: equations, settings, budgets."""
+    """One algorithm, environment, loop or suite: equations, settings, budgets, costs."""
     from pgbench.catalogue.pages import algo_page, env_page, loop_page
-    from pgbench.cli.lookup import named
+    from pgbench.cli.lookup import named, suite_file
 
+    if (file := suite_file(name, root)) is not None:
+        from pgbench.cli.suites import suite_page
+        from pgbench.records.suite import read_suite
+
+        typer.echo(suite_page(read_suite(file), file.parents[1]))
+        return
     algos, envs, loops = named(name)
     parts = []
     if len(algos) > 1:

@@ -54,6 +54,20 @@ def named(name: str) -> tuple[list[AlgoSpec], list[EnvSpec], list[LoopSpec]]:
     return found
 
 
+def suite_file(name: str, *roots: Path) -> Path | None:
+    """The file of the suite `name`, or `name` itself if it is a .toml file; None if there is none.
+
+    It is looked for below `roots`, here, and where this pgbench was cloned.
+    """
+    if name.endswith(".toml"):
+        return Path(name)
+    for root in (*roots, Path("leaderboards"), ROOT / "leaderboards"):
+        path = root / "suites" / f"{name}.toml"
+        if name == path.stem and path.is_file():
+            return path
+    return None
+
+
 def _suite(name: str) -> str:
     """What to do with a suite's name; empty if `name` is none.
 
@@ -61,14 +75,13 @@ def _suite(name: str) -> str:
     """
     from pgbench.records.suite import NAME
 
-    for home in (Path(), ROOT):
-        path = home / "leaderboards/suites" / f"{name}.toml"
-        if name == path.stem and path.is_file():
-            root = "" if home == Path() else f" --root {path.parents[1]}"
-            return (
-                f"{name} is a suite: `pgbench bench {name}{root} --dry-run` lists its runs, "
-                f"`pgbench board {name}{root}` its results, {path} says what it is"
-            )
+    if (path := suite_file(name)) is not None:
+        home = path.parents[2]
+        root = "" if home == Path() else f" --root {path.parents[1]}"
+        return (
+            f"{name} is a suite: `pgbench explain {name}{root}` says what it is, `pgbench bench "
+            f"{name}{root} --dry-run` lists its runs, `pgbench board {name}{root}` its results"
+        )
     if not NAME.fullmatch(name):
         return ""
     places = " nor in ".join(dict.fromkeys(str(h / "leaderboards") for h in (Path(), ROOT)))

@@ -66,7 +66,7 @@ def power(
     for path in sources:
         if not path.exists():
             raise PgbenchError(f"there is no folder or file {path}")
-        ledgers = path.is_dir() and any(path.glob("*.jsonl"))
+        ledgers = path.is_dir() and any(path.glob("*.jsonl")) and not (path / "run.json").is_file()
         gone = withdrawn(path) if ledgers else set()
         read = read_board(path) if ledgers else read_submission(path)
         entries += [entry for entry in read if entry.id not in gone]

@@ -38,7 +38,7 @@ def _task(name, rank, complete, mean, scores, failed=()):
         "mean": mean, "lead": None,
         "median": mean[0], "iqm": mean[0], "min": min(scores), "max": max(scores),
         "runs": {"finished": len(scores) - len(failed), "started": len(scores), "expected": 2},
-        "evidence": "claimed", "tuning": "paper", "curve": [], "cost": None,
+        "evidence": "claimed", "tuning": "paper", "curve": [], "reach": None, "cost": None,
         "scores": [
             {"seed": seed, "score": score, "status": "failed" if seed in failed else "finished",
              "record": f"{name}/{mean[0]}/{seed}"}
@@ -73,10 +73,11 @@ def small_model():
         for row in table
         for score in row["scores"]
     }  # fmt: skip
-    anchors = {"floor_origin": "", "reference_origin": "", "golden": None}
+    anchors = {"floor_origin": "", "reference_origin": "", "golden": None, "ceiling": None,
+               "target": None}  # fmt: skip
     metric = {"name": "return", "direction": "max", "unit": ""}
     return {
-        "board": "toy_v1", "title": "Toys & 100% more", "about": "", "format": 3, "rules": 1,
+        "board": "toy_v1", "title": "Toys & 100% more", "about": "", "format": 4, "rules": 1,
         "pgbench": "0.2.0", "digest": {"records": "ab" * 32, "results": "0123456789abcdef" * 4},
         "newest": "2026-11-22T15:00:00Z",
         "counts": {"records": 9, "expected": 12, "finished": 8, "failed": 1, "complete": False},
@@ -104,7 +105,8 @@ def small_model():
                         "up-v0": None,
                     },
                 },
-                "tasks": tasks, "pairs": [], "profile": {"tau": [], "rows": {}}, "apart": [],
+                "tasks": tasks, "pairs": [], "profile": {"tau": [], "rows": {}}, "curves": {},
+                "apart": [],
             }
         ],
         "withdrawn": [], "failures": [], "provenance": {}, "records": records,

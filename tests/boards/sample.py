@@ -178,6 +178,14 @@ class _Builder:
                 if i == 0 or len(complete) <= 16
             ],
             "profile": _profile({key: scores[key] for key in order}),
+            "curves": {
+                key: [
+                    {"step": p["step"], "mean": i / 9, "low": i / 10 if i else None,
+                     "high": i / 8 if i else None}
+                    for i, p in enumerate(tasks[environments[0][0]][0]["curve"])
+                ]
+                for key in complete
+            },
             "apart": [
                 {
                     "name": "sac", "environment": "hopper-v0", "records": 5,
@@ -195,6 +203,8 @@ class _Builder:
             "reference": reference,
             "reference_origin": "mean of the three best seeds of SAC, 1M steps",
             "golden": _digest("golden", name),
+            "ceiling": reference if direction == "min" else None,
+            "target": floor + 0.6 * (reference - floor),
         }  # fmt: skip
 
     def run(self, track, budget, a, algorithm, environment, seed):
@@ -282,6 +292,7 @@ class _Builder:
                 for seed, score, status, record in cell
             ],
             "curve": curve, "cost": _cost(speed, budget),
+            "reach": {"step": curve[len(curve) // 2]["step"] if a % 2 else None, "runs": a % 2},
         }  # fmt: skip
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from pgbench.boards.model import build_model
 from pgbench.boards.page import render_page
-from pgbench.boards.page.marks import SHAPES, Axis
+from pgbench.boards.page.marks import SHAPES, Axis, anchors, marks_of, scale
 from pgbench.boards.page.markup import element
 from pgbench.boards.page.numerals import digits_of, duration, interval, number
 from pgbench.boards.page.tables import paper
@@ -122,7 +122,7 @@ def shown(triple, digits):
 
 
 def evidence(row):
-    runs = {0: "", 1: "1 run", 2: "2 runs"}[row["checked"]]
+    runs = f"{row['checked']} of {row['runs']['started']} run again"
     return row["evidence"] + runs
 
 
@@ -334,6 +334,75 @@ def test_worked_axis():
     axis = Axis.over([3.0, None, 1.0, 2.0], width=114)  # 7 pixels free at both ends
     assert [axis.x(x) for x in (1.0, 2.0, 3.0)] == [7.0, 57.0, 107.0]
     assert Axis.over([5.0]).x(5.0) == 7.0 and Axis.over([]).x(0.0) == 7.0
+
+
+def test_an_axis_zooms_to_the_data():
+    # Values 4 to 6: marks that double the axis at most are on it, the others at its ends.
+    near = Axis.zoomed([4.0, 6.0, None], [7.0, 0.0])
+    assert (near.low, near.high) == (4.0, 7.0)
+    assert near.inside([7.0, 0.0]) == [7.0]
+    assert (lambda a: (a.low, a.high))(Axis.zoomed([4.0, 6.0], [2.0, 8.0])) == (2.0, 6.0)
+    assert (lambda a: (a.low, a.high))(Axis.zoomed([], [0.0])) == (0.0, 1.0)
+
+
+def test_marks_outside_the_axis_are_named_at_its_ends():
+    axis = Axis(4.0, 6.0, 114)
+    environment = {"reference": 10.0, "floor": 0.0, "ceiling": 5.0}
+    assert anchors(axis, marks_of(environment)) == [
+        (107.0, "ref. 10 ▸"), (7.0, "◂ floor 0"), (57.0, "ceiling 5"),
+    ]  # fmt: skip
+    one = marks_of({"reference": 1.0, "floor": None, "ceiling": 1.0})
+    assert one == {"ref. = ceiling": 1.0}
+    assert marks_of({"reference": None, "floor": None, "ceiling": None}) == {}
+    drawn = scale(axis, [(57.0, "here"), (60.0, "upon it"), (7.0, "left")])
+    assert "here" in drawn and "<text" in drawn and ">upon it<" not in drawn
+
+
+def test_times_to_the_target(sample_model):
+    model = sample_model()
+    page = Page(render_page(model))
+    cells = {
+        (attributes["data-name"], text)
+        for attributes, row in page.rows
+        for text, _ in row
+        if text.endswith(" runs") and " of " in text
+    }
+    for row in model["tracks"][0]["tasks"]["hopper-v0"]:
+        found = row["reach"]
+        step = "–" if found["step"] is None else f"{found['step']:,}"
+        assert (row["name"], f"{step}{found['runs']} of {row['runs']['started']} runs") in cells
+    for rows in model["tracks"][0]["tasks"].values():
+        for row in rows:
+            row["reach"] = None
+    assert render_page(model).count(">to target<") == render_page(sample_model()).count(
+        ">to target<"
+    ) - len(model["tracks"][0]["environments"])
+
+
+def test_settings_fold(sample_model):
+    model = sample_model(algorithms=2)
+    row = model["tracks"][0]["rows"][0]
+    row["changed"] = {"zeta": 1, "alpha": "b"}
+    page = render_page(model)
+    assert "<summary>2 settings changed</summary>alpha = b · zeta = 1</details>" in page
+
+
+def test_contents_and_files_beside_the_page(sample_model):
+    model = sample_model()
+    page = render_page(model)
+    ids = {a["id"] for _, a in Page(page).tags if "id" in a}
+    links = [a["href"] for tag, a in Page(page).tags if tag == "a" and "href" in a]
+    inside = page[page.index('class="contents"') : page.index("</header>")]
+    for track in model["tracks"]:
+        assert track["title"] in inside
+        for env in track["environments"]:
+            assert f'href="#{track["name"]}/{env["id"]}"' in inside
+    fragments = [link[1:] for link in links if link.startswith("#") and "=" not in link]
+    assert set(fragments) <= ids
+    beside = [link for link in links if not link.startswith(("#", "https://"))]
+    assert beside == [
+        "index.html", *(f"control-mini-v1.{end}" for end in ("csv", "tex", "bib", "md", "json")),
+    ]  # fmt: skip
 
 
 def test_papers_become_links():

@@ -1,5 +1,6 @@
 """The page in a browser: what its script does, and that it asks for nothing but itself."""
 
+import itertools
 import json
 import shutil
 
@@ -133,6 +134,7 @@ def test_legend_toggles_a_series_in_every_figure(sample_model, show):
 def test_readout_of_a_plot(sample_model, show):
     model = sample_model()
     page = show(model)
+    page.locator(".panel.curves").first.scroll_into_view_if_needed()  # it is drawn when near
     plot = page.locator(".panel.curves svg").first
     plot.scroll_into_view_if_needed()
     plot.locator(".area").hover()
@@ -146,6 +148,62 @@ def test_readout_of_a_plot(sample_model, show):
     expected = f"{point['mean']:,.0f} [{point['low']:,.0f}, {point['high']:,.0f}]"
     assert expected in tip.inner_text()
     assert expected in page.locator("#page-spoken").text_content()
+
+
+def test_many_lines_are_named_and_one_stands_out(sample_model, show):
+    page = show(sample_model(algorithms=19))
+    panel = page.locator("#on-policy-500k .panel.profile")
+    panel.scroll_into_view_if_needed()
+    panel.locator("svg").wait_for()
+    names = panel.locator("[data-name]")
+    lines = panel.locator("g[data-series]")
+    assert names.count() == lines.count() == 19
+    boxes = sorted(box["y"] for box in (names.nth(i).bounding_box() for i in range(19)))
+    assert min(b - a for a, b in itertools.pairwise(boxes)) > 9  # none upon another
+    opacity = "node => getComputedStyle(node).opacity"
+    band = panel.locator("path.band").first
+    assert band.evaluate(opacity) == "0"
+    names.nth(0).hover()
+    page.wait_for_timeout(250)
+    shown = [float(lines.nth(i).evaluate(opacity)) for i in range(19)]
+    assert sorted(shown)[:18] == [0.12] * 18 and max(shown) == 1
+    assert panel.locator("path.band.lit").evaluate(opacity) == "0.2"
+    page.mouse.move(2, 2)
+    page.wait_for_timeout(250)
+    assert {float(lines.nth(i).evaluate(opacity)) for i in range(19)} == {1}
+    assert page.locator("#on-policy-500k .chip small").first.inner_text() == "1"
+
+
+def test_marks_of_an_axis(sample_model, show):
+    model = sample_model()
+    env = model["tracks"][0]["environments"][0]
+    env |= {"floor": -1e6, "reference": 1e6, "ceiling": 1e6}
+    page = show(model)
+    panel = page.locator("#on-policy-500k .panel.curves").first
+    panel.scroll_into_view_if_needed()
+    panel.locator("svg").wait_for()
+    assert [t.strip() for t in panel.locator(".mark-name").all_text_contents()] == [
+        "▴ reference = ceiling 1000000", "▾ floor -1000000",
+    ]  # fmt: skip
+    assert panel.locator("line.reference").count() == 0
+
+
+def test_a_phone_has_the_number_beside_the_name(sample_model, show):
+    model = sample_model()
+    model["tracks"][0]["rows"][0]["changed"] = {"batch": 64}
+    page = show(model, width=390, height=844)
+    first = page.locator(f"{TABLE} tbody tr").first
+    number = first.locator(".beside")
+    number.scroll_into_view_if_needed()
+    page.evaluate(f"document.querySelector('{TABLE}').parentNode.scrollLeft = 0")
+    box = number.bounding_box()
+    assert box["x"] + box["width"] <= 390
+    value = model["tracks"][0]["rows"][0]["iqm"][0]
+    assert number.inner_text().startswith(f"{value:.3f}")
+    folded = page.locator("details").first
+    assert folded.inner_text() == "1 setting changed"
+    folded.locator("summary").click()
+    assert "batch = 64" in folded.inner_text()
 
 
 def test_axis_of_cost(sample_model, show):

@@ -20,7 +20,7 @@ from pgbench.runs.result import Result
         ("bench control-mini-v1 --jobs 0", "0 is not in the range"),
         ("new algo ppo", "is the name of an algorithm already"),
         ("explain nano", "nano is a language model"),
-        ("explain control-mini-v1", "control-mini-v1 is a suite"),
+        ("compat control-mini-v1", "control-mini-v1 is a suite"),
     ],
 )
 def test_usage_errors_are_one_line_and_exit_code_2(cli, words, expected):
@@ -33,7 +33,9 @@ def test_usage_errors_are_one_line_and_exit_code_2(cli, words, expected):
 def test_a_suite_is_known_away_from_its_checkout(cli, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     root = Path(pgbench.__file__).parents[1] / "leaderboards"
-    code, _, err = cli("explain", "control-mini-v1")
+    code, out, _ = cli("explain", "control-mini-v1")
+    assert code == 0 and out.startswith("control-mini-v1: Small control")
+    code, _, err = cli("compat", "control-mini-v1")
     assert code == 2 and f"`pgbench board control-mini-v1 --root {root}`" in err
     code, _, err = cli("explain", "kontrol-mini-v1")
     assert code == 2 and f"none of it in leaderboards nor in {root}" in err

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from pgbench.boards import index
 from pgbench.boards.markdown import results_part
 from pgbench.records.suite import read_suite
 
@@ -15,6 +16,13 @@ NAMES = sorted({path.parent.name for path in (ROOT / "records").glob("*/*.jsonl"
 def test_a_committed_board_is_its_records_to_the_byte(cli, name):
     code, out, err = cli("board", name, "--root", ROOT, "--check")
     assert code == 0, out + err
+
+
+def test_the_page_of_all_boards_is_what_they_give():
+    files = index.outputs(ROOT)
+    assert sorted(path.name for path in files) == ["index.html", "index.md"]
+    assert all(path.read_bytes() == data for path, data in files.items())
+    assert [model["board"] for model in index.read_models(ROOT)] == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -31,11 +31,11 @@ def render_page(model: Mapping[str, Any]) -> str:
     Raises: PgbenchError if the model holds a number that JSON lacks (NaN, infinity).
     """
     view = View(model, _colours(model), itertools.count(1), itertools.count(1))
-    style, theme = _read("page.css"), _read("js/theme.js")
+    style, theme = read("page.css"), read("js/theme.js")
     # A page without details is the same to the byte as it was before there were any.
     plain = not any("details" in record for record in model["records"].values())
     names = [name for name in SCRIPTS if not (plain and name == "details")]
-    script = "\n".join(_read(f"js/{name}.js") for name in names)
+    script = "\n".join(read(f"js/{name}.js") for name in names)
     try:
         data, records = script_json(_data(view)), script_json(_records(model["records"]))
     except ValueError as error:
@@ -43,8 +43,8 @@ def render_page(model: Mapping[str, Any]) -> str:
             f"board {model['board']}: the model holds a number that is not finite ({error}); "
             "give null for a value that does not exist"
         ) from None
-    return Template(_read("page.html")).substitute(
-        policy=_policy(style, (theme, script)),
+    return Template(read("page.html")).substitute(
+        policy=policy(style, (theme, script)),
         generator=element("meta", name="generator", content=f"pgbench {model['pgbench']}"),
         title=join([f"{model['title']} ({model['board']})"]),
         style=style,
@@ -105,11 +105,12 @@ def _records(records: Mapping[str, Any]) -> dict[str, Any]:
     return {"fields": POOLED, "pool": values, "records": pooled}
 
 
-def _read(name: str) -> str:
+def read(name: str) -> str:
+    """A file of this folder."""
     return resources.files(__name__).joinpath(name).read_text(encoding="utf-8")
 
 
-def _policy(style: str, scripts: tuple[str, ...]) -> Html:
+def policy(style: str, scripts: tuple[str, ...]) -> Html:
     """A content security policy: this style, these scripts, nothing from anywhere else."""
 
     def allowed(text: str) -> str:

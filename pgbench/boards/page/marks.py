@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,28 +66,65 @@ class Axis:
         low, high = min(known, default=0.0), max(known, default=1.0)
         return cls(low, high if high > low else low + 1.0, width)
 
+    @classmethod
+    def zoomed(
+        cls, values: Sequence[float | None], marks: Sequence[float], width: int = WIDTH
+    ) -> Axis:
+        """The axis of the values, and of the marks that do not double it; the rest lies outside."""
+        axis = cls.over(values, width)
+        most = 2 * (axis.high - axis.low)
+        for mark in sorted(marks, key=lambda m: max(axis.low - m, m - axis.high)):
+            low, high = min(axis.low, mark), max(axis.high, mark)
+            if high - low <= most:
+                axis = cls(low, high, width)
+        return axis
+
+    def inside(self, values: Iterable[float]) -> list[float]:
+        """Those of the values that are on the axis."""
+        return [value for value in values if self.low <= value <= self.high]
+
     def x(self, value: float) -> float:
         """Pixel of a value."""
         return PAD + (self.width - 2 * PAD) * (value - self.low) / (self.high - self.low)
 
 
-def anchors(axis: Axis, environment: Mapping[str, Any]) -> list[tuple[float, str]]:
-    """Floor and reference of an environment, from left to right on the axis."""
-    floor, reference = environment["floor"], environment["reference"]
-    found = [(floor, f"floor {exact(floor)}"), (reference, f"ref. {exact(reference)}")]
-    return sorted((axis.x(value), text) for value, text in found if value is not None)
+def marks_of(environment: Mapping[str, Any]) -> dict[str, float]:
+    """Reference, floor and ceiling of an environment, those that it has, the foremost first."""
+    found = {"ref.": environment["reference"], "floor": environment["floor"]}
+    ceiling = environment["ceiling"]
+    if ceiling is not None and ceiling == environment["reference"]:
+        found = {"ref. = ceiling": ceiling, "floor": environment["floor"]}
+    else:
+        found["ceiling"] = ceiling
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def anchors(axis: Axis, marks: Mapping[str, float]) -> list[tuple[float, str]]:
+    """Where the marks are named on the axis: at an end, with an arrow, what lies outside."""
+    found = []
+    for name, value in marks.items():
+        text = f"{name} {exact(value)}"
+        if value < axis.low:
+            found.append((axis.x(axis.low), f"◂ {text}"))
+        elif value > axis.high:
+            found.append((axis.x(axis.high), f"{text} ▸"))
+        else:
+            found.append((axis.x(value), text))
+    return found
 
 
 def scale(axis: Axis, ends: Sequence[tuple[float, str]]) -> Html:
-    """Labels of the axis in a column's head; the last one where both do not fit."""
-    room = sum(len(text) for _, text in ends) * 5.6 + 8
-    parts = []
-    for i, (x, text) in enumerate(ends):
-        last = i == len(ends) - 1
-        if not last and ends[-1][0] - x < room - 2 * PAD:
-            continue
+    """Labels of the axis in a column's head, the foremost first; none upon another."""
+    parts: list[Html] = []
+    taken: list[tuple[float, float]] = []
+    for x, text in ends:
         # Inwards from the two ends: a label never leaves the drawing.
         right = x > axis.width / 2
+        start = x + 2 - len(text) * 5 if right else x - 2
+        span = (start, start + len(text) * 5)
+        if any(span[0] < high + 6 and low < span[1] + 6 for low, high in taken):
+            continue
+        taken.append(span)
         parts.append(
             element(
                 "text", text, x=x + (2 if right else -2), y=9, text_anchor="end" if right else None
@@ -103,14 +140,11 @@ def whisker(axis: Axis, measured: Triple, index: int, lines: Sequence[float]) ->
     """A value with its interval between the lines of the axis."""
     value, low, high = measured
     middle = HEIGHT // 2
-    parts = [_line(axis.x(at), "anchor") for at in lines]
+    parts = [_line(axis.x(at), "anchor") for at in axis.inside(lines)]
     if low is not None and high is not None:
         parts.append(_band(axis, low, high))
     if value is not None:
-        x = axis.x(value)
-        stem = element("line", class_="stem", x1=axis.x(lines[0]), x2=x, y1=middle, y2=middle)
-        parts.append(stem)
-        parts.append(element("circle", class_="value", cx=x, cy=middle, r=4))
+        parts.append(element("circle", class_="value", cx=axis.x(value), cy=middle, r=4))
     return element(
         "svg", *parts, class_=f"strip {series(index)}", width=axis.width, height=HEIGHT,
         aria_hidden="true",  # the numbers stand beside it
@@ -123,7 +157,7 @@ def strip(
 ) -> Html:  # fmt: skip
     """One dot a seed, each a link to its record, over the interval and the mean of the row."""
     value, low, high = triple(row, "mean")
-    parts = [_line(axis.x(at), "anchor") for at in lines]
+    parts = [_line(axis.x(at), "anchor") for at in axis.inside(lines)]
     if low is not None and high is not None:
         parts.append(_band(axis, low, high))
     if value is not None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
 
 from pgbench.boards.page.marks import PREFIX
 from pgbench.boards.page.markup import Html, element, join
@@ -10,6 +12,7 @@ from pgbench.boards.page.numerals import number, plural
 from pgbench.boards.page.tables import View
 from pgbench.boards.page.tracks import anchor, listing, short
 
+FEW = 6  # environments that the contents list without a fold
 EVIDENCE = (
     ("claimed", "the record is valid; nobody ran it again"),
     ("verified", "run again on the same machine: the same bits"),
@@ -28,12 +31,8 @@ def navigation(view: View) -> Html:
     """The bar on top: tracks, then what holds for all of them."""
     model = view.model
     links = [(anchor(track["name"]), track["title"]) for track in model["tracks"]]
-    if model["failures"]:
-        links.append(("page-failures", f"Failures ({len(model['failures'])})"))
-    if model["withdrawn"]:
-        links.append(("page-withdrawn", f"Withdrawn ({len(model['withdrawn'])})"))
-    links += [("page-statistics", "Statistics"), ("page-provenance", "Provenance")]
-    items = [element("li", element("a", text, href=f"#{to}")) for to, text in links]
+    links += _closing(model)
+    items = [element("li", element("a", text, href=f"#{to}", title=text)) for to, text in links]
     home = element("a", model["board"], href="#page-top", class_="home")
     return element(
         "nav", home, element("ul", *items), element("span", id="page-theme"), aria_label="Sections"
@@ -68,9 +67,53 @@ def header(view: View) -> Html:
                 role="note",
             )
         )
+    parts += [_downloads(model["board"]), contents(view)]
     text = "Sorting, figures and the details of a run need JavaScript; the tables do not."
     parts.append(element("noscript", element("p", text, class_="banner")))
     return element("header", *parts, id="page-top")
+
+
+def _downloads(board: str) -> Html:
+    """The board's other files, which lie beside the page, and the page of all boards."""
+    files = (
+        ("CSV", "csv"), ("LaTeX", "tex"), ("BibTeX", "bib"), ("Markdown", "md"), ("JSON", "json"),
+    )  # fmt: skip
+    links = [element("a", text, href=f"{quote(board)}.{end}") for text, end in files]
+    every = element("a", "All boards", href="index.html")
+    return element("p", join([every, *links], " · "), class_="downloads")
+
+
+def contents(view: View) -> Html:
+    """What is on the page: tracks with their environments, and what holds for all of them."""
+    items = []
+    for track in view.model["tracks"]:
+        name = anchor(track["name"])
+        places = [
+            element("a", env["id"], href=f"#{name}/{anchor(env['id'])}")
+            for env in track["environments"]
+        ]
+        inner = join(places, " ")
+        if len(places) > FEW:
+            said = element("summary", plural(len(places), "environment"))
+            inner = element("details", said, inner)
+        link = element("a", track["title"], href=f"#{name}")
+        items.append(element("li", link, element("div", inner, class_="places")))
+    items += [element("li", element("a", text, href=f"#{to}")) for to, text in _closing(view.model)]
+    title = element("h2", "Contents", id="page-contents")
+    return element(
+        "div", title, element("ol", *items), class_="contents", role="navigation",
+        aria_labelledby="page-contents",
+    )  # fmt: skip
+
+
+def _closing(model: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The sections after the tracks: fragment and title."""
+    links = []
+    if model["failures"]:
+        links.append(("page-failures", f"Failures ({len(model['failures'])})"))
+    if model["withdrawn"]:
+        links.append(("page-withdrawn", f"Withdrawn ({len(model['withdrawn'])})"))
+    return [*links, ("page-statistics", "Statistics"), ("page-provenance", "Provenance")]
 
 
 def failures(view: View) -> Html:

@@ -8,8 +8,19 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from pgbench.boards.curves import SHARE
 from pgbench.boards.markdown import power_sentence, rank_set
-from pgbench.boards.page.marks import Axis, Triple, anchors, mark, scale, strip, triple, whisker
+from pgbench.boards.page.marks import (
+    Axis,
+    Triple,
+    anchors,
+    mark,
+    marks_of,
+    scale,
+    strip,
+    triple,
+    whisker,
+)
 from pgbench.boards.page.markup import Html, element, join
 from pgbench.boards.page.numerals import digits_of, duration, interval, number, plural
 from pgbench.boards.power import ALL
@@ -45,12 +56,14 @@ class Column:
 def aggregate_table(track: Mapping[str, Any], view: View) -> Html:
     """All environments of a track together, one line a row of the board."""
     rows = track["rows"]
-    axis = Axis.over([0.0, 1.0, *(v for row in rows for v in triple(row, "iqm"))], AGGREGATE_WIDTH)
-    ends = [(axis.x(0.0), "floor"), (axis.x(1.0), "reference")]
+    values = [v for row in rows for v in triple(row, "iqm")]
+    axis = Axis.zoomed(values, (0.0, 1.0), AGGREGATE_WIDTH)
+    ends = anchors(axis, {"ref.": 1.0, "floor": 0.0})
 
     def iqm(row: Row) -> Html:
+        # The number first: on a phone it stands beside the name.
         drawn = whisker(axis, triple(row, "iqm"), view.colours[row["name"]], (0.0, 1.0))
-        return join([drawn, element("span", _triple(triple(row, "iqm"), 3), class_="beside")])
+        return join([element("span", _triple(triple(row, "iqm"), 3), class_="beside"), drawn])
 
     scored = [
         Column("IQM", iqm, _first("iqm"), kind="drawn", axis=scale(axis, ends)),
@@ -121,9 +134,10 @@ def task_table(
     """One environment of a track, in the unit of its metric, with every seed."""
     rows: Sequence[Row] = track["tasks"].get(environment["id"], [])
     digits = score_digits(rows)
-    lines = [v for v in (environment["floor"], environment["reference"]) if v is not None]
+    marks = marks_of(environment)
+    lines = list(marks.values())
     values = [value for row in rows for value in (*triple(row, "mean"), row["min"], row["max"])]
-    axis = Axis.over([*values, *(run["score"] for row in rows for run in row["scores"]), *lines])
+    axis = Axis.zoomed([*values, *(run["score"] for row in rows for run in row["scores"])], lines)
     better = "asc" if environment["metric"]["direction"] == "min" else "desc"
 
     def seeds(row: Row) -> Html:
@@ -145,8 +159,9 @@ def task_table(
         Column("range", spread, lambda row: row["max"], better),
         Column(
             "seeds", seeds, _first("mean"), better, kind="drawn",
-            axis=scale(axis, anchors(axis, environment)),
+            axis=scale(axis, anchors(axis, marks)),
         ),
+        *([_reach()] if any(row["reach"] for row in rows) else []),
         *_standing(),
         *_costs(),
     ]  # fmt: skip
@@ -158,6 +173,10 @@ def task_table(
             element("b", f"Table {next(view.tables)}. "),
             f"{name}: {metric['name']}{unit}, {word} is better. ",
             "A dot is a seed, the bar the interval of the mean. ",
+            f"To target: median step of the first evaluation at {number(goal, digits)} or better, "
+            f"{SHARE:.0%} of the way from the floor to the best mean. "
+            if (goal := environment["target"]) is not None
+            else "",
             power_sentence(track["power"], environment["id"]),
         ]
     )
@@ -249,15 +268,28 @@ def _algorithm(view: View) -> Column:
             flag = element("span", "incomplete", class_="flag")
         if row.get("paper"):
             notes.append(paper(row["paper"]))
-        notes += [
+        settings = [
             f"{key} = {value}"
             for key, value in sorted(row.get("changed", {}).items())
             if f"{key}=" not in row["name"]
         ]
+        if settings:
+            said = element("summary", f"{plural(len(settings), 'setting')} changed")
+            notes.append(element("details", said, join(settings, " · ")))
         name = element("span", row["name"], class_="name")
-        return join([mark(view.colours[row["name"]]), _two(name, join([flag, join(notes, " · ")]))])
+        return join([mark(view.colours[row["name"]]), _two(name, join([flag, join(notes, " ")]))])
 
     return Column("algorithm", cell, lambda row: row["name"], "asc", kind="name")
+
+
+def _reach() -> Column:
+    def cell(row: Row) -> str:
+        found = row["reach"]
+        if found is None:
+            return number(None)
+        return _two(number(found["step"]), f"{found['runs']} of {row['runs']['started']} runs")
+
+    return Column("to target", cell, lambda row: (row["reach"] or {}).get("step"), "asc", "steps")
 
 
 def _standing() -> list[Column]:
@@ -273,7 +305,7 @@ def _standing() -> list[Column]:
 
     def evidence(row: Row) -> Html:
         word, checked = row["evidence"], row.get("checked", 0)
-        note = f"{plural(checked, 'run')}" if checked else ""
+        note = f"{checked} of {row['runs']['started']} run again"
         return _two(element("span", word, class_=f"evidence {word}"), note)
 
     return [

@@ -11,6 +11,8 @@ from pgbench.boards.page.markup import Html, element, join
 from pgbench.boards.page.numerals import exact, plural
 from pgbench.boards.page.tables import View, aggregate_table, task_table
 
+FEW = 6  # rows whose pairs fit in half of the width
+
 
 def anchor(text: str) -> str:
     """A fragment of an address for a name; ids of the page itself start with `page-`."""
@@ -76,7 +78,13 @@ def _figures(track: Mapping[str, Any], view: View) -> list[Html]:
     wanted = [
         (
             "curves", curves, "Learning curves. ",
-            f"Mean over seeds at each evaluation, with its {level} interval; dashed: reference.",
+            f"Mean over seeds at each evaluation, with its {level} interval; dashed: floor, "
+            "reference, ceiling. An arrow: outside the axis; a row far from all others lies so.",
+        ),
+        (
+            "sample", track["curves"], "Sample efficiency. ",
+            f"Mean normalised score over all environments at each evaluation, with its {level} "
+            "interval.",
         ),
         (
             "profile", (track["profile"] or {}).get("rows"), "Performance profile. ",
@@ -93,6 +101,10 @@ def _figures(track: Mapping[str, Any], view: View) -> list[Html]:
             f"is better than a run of another, with {level} intervals.",
         ),
     ]  # fmt: skip
+    # Those that do not need the whole width.
+    single, pairs = len(track["environments"]) == 1, track["pairs"]
+    narrow = {"curves"} if single else set()
+    narrow |= {"pairs"} if len(track["rows"]) <= FEW or not _whole(pairs) else set()
     figures = [
         element(
             "figure",
@@ -104,6 +116,7 @@ def _figures(track: Mapping[str, Any], view: View) -> list[Html]:
                 text,
             ),
             data_figure=kind,
+            data_single=kind in narrow,
         )
         for kind, data, title, text in wanted
         if data

@@ -49,13 +49,14 @@ function logExtent(values) {
 }
 
 // An empty plot in `host`: title, labelled axes, light grid. Gives the scales and the inner group.
-function frame(host, {width, height, title, label, x, y}) {
+// `side` is room at the right for names; `marks` are lines across, see `zoomed`.
+function frame(host, {width, height, title, label, x, y, side = 0, marks = []}) {
   const top = (title ? 22 : 4) + (y.label ? 18 : 0);
   const bottom = height - (x.label ? 40 : 24);
   const yScale = linear(y.domain, [bottom, top]);
   const yTicks = yScale.ticks(Math.max(2, Math.floor((bottom - top) / 32)));
   const left = 12 + 6.4 * Math.max(...yTicks.map(({text}) => text.length), 1);
-  const right = width - 12;
+  const right = width - 12 - side;
   const xScale = (x.log ? logarithmic : linear)(x.domain, [left, right]);
   const root = svg("svg", {class: "plot", width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label});
   const inner = svg("g");
@@ -78,9 +79,94 @@ function frame(host, {width, height, title, label, x, y}) {
     const edge = Math.min(x1, width - half);
     root.append(svg("text", {x: edge, y: bottom + 17, class: "tick", "text-anchor": "middle"}, text));
   }
-  root.append(inner);
+  const [lines, texts] = markLines(marks, yScale, {left, right, top, bottom});
+  root.append(...lines, inner, ...texts);
   host.append(root);
   return {root, inner, x: xScale, y: yScale, left, right, top, bottom};
+}
+
+// The range of the values, with those marks that do not double it; what lies outside is named.
+function zoomed(values, marks) {
+  let domain = extent(values);
+  const most = 2 * (domain[1] - domain[0]);
+  const far = ([, value]) => Math.max(domain[0] - value, value - domain[1]);
+  const known = marks.filter(([, value]) => value !== null && value !== undefined);
+  for (const [, value] of [...known].sort((a, b) => far(a) - far(b))) {
+    const wider = extent([...values, ...domain, value], 0);
+    if (wider[1] - wider[0] <= most) domain = wider;
+  }
+  return {domain, marks: known};
+}
+
+// Keys of rows, one in six at most, that lie so far from the others that they would squash them.
+function farRows(entries) {
+  const last = ([, values]) => values.at(-1);
+  const middle = entries.map(last).sort((a, b) => a - b)[Math.floor(entries.length / 2)];
+  const sorted = [...entries].sort((a, b) => Math.abs(last(a) - middle) - Math.abs(last(b) - middle));
+  const span = (list) => {
+    const values = list.flatMap(([, own]) => own).filter((value) => value !== null);
+    return Math.max(...values) - Math.min(...values);
+  };
+  for (let count = Math.floor(entries.length / 6); count > 0; count--) {
+    const kept = sorted.length - count;
+    if (2 * span(sorted.slice(0, kept)) < span(sorted.slice(0, kept + 1))) {
+      return new Set(sorted.slice(kept).map(([key]) => key));
+    }
+  }
+  return new Set();
+}
+
+// The scale, with what lies outside the axis at its edge.
+function atEdge(y, {top, bottom}) {
+  return (value) => Math.max(top, Math.min(bottom, y(value)));
+}
+
+// Floor, reference and ceiling of an environment; one line where two are the same.
+function marksOf({floor, reference, ceiling}) {
+  if (ceiling !== null && ceiling === reference) return [["reference = ceiling", reference], ["floor", floor]];
+  return [["reference", reference], ["floor", floor], ["ceiling", ceiling]];
+}
+
+function markLines(marks, y, {left, right, top, bottom}) {
+  const [lines, texts, taken] = [[], [], []];
+  for (const [name, value] of marks) {
+    const at = y(value);
+    const outside = at < top - 0.5 ? "▴" : at > bottom + 0.5 ? "▾" : "";
+    if (!outside) lines.push(svg("line", {x1: left, x2: right, y1: at, y2: at, class: "reference"}));
+    const spot = Math.max(top + 9, Math.min(bottom - 4, at - 4));
+    if (taken.some((other) => Math.abs(other - spot) < 12)) continue;
+    taken.push(spot);
+    const text = `${outside} ${name} ${trim(value)}`.trim();
+    texts.push(svg("text", {x: right - 2, y: spot, class: "mark-name", "text-anchor": "end"}, text));
+  }
+  return [lines, texts];
+}
+
+// Names at the right of the lines, pushed apart; none where they do not fit.
+const NAMES = {side: 128, least: 460, high: 11.5};
+
+function namesFit(width, count, height) {
+  return width >= NAMES.least && count > 0 && count * NAMES.high <= height;
+}
+
+// Each of `ends` is [row, y, sign]: where its line ends, and an arrow where it lies outside.
+function names({inner, right, top, bottom}, ends, light) {
+  const spots = [...ends].sort(([, a], [, b]) => a - b).map(([row, y, sign = ""]) => ({row, y, sign, at: y}));
+  spots.forEach((spot, i) => (spot.at = Math.max(spot.at, i ? spots[i - 1].at + NAMES.high : top)));
+  for (let i = spots.length - 1, limit = bottom + 4; i >= 0; limit = spots[i--].at - NAMES.high) {
+    spots[i].at = Math.min(spots[i].at, limit);
+  }
+  for (const {row, y, sign, at} of spots) {
+    const group = svg("g", {"data-name": row.key, class: `end ${seriesClass(row.name)}`});
+    group.append(
+      svg("path", {d: linePath([[right + 6, y], [right + 16, at]]), class: "leader"}),
+      markAt(row.name, right + 23, at, 0.75),
+      svg("text", {x: right + 32, y: at + 3.5, class: "name"}, sign + short(row.name, 17)),
+    );
+    group.addEventListener("pointerenter", () => light(row.key));
+    group.addEventListener("pointerleave", () => light(null));
+    inner.append(group);
+  }
 }
 
 function linePath(points) {
@@ -105,7 +191,8 @@ function bandPath(points) {
 }
 
 // A line that jumps between the positions `xs` under the pointer, or by the arrow keys.
-function readout(axes, xs, describe) {
+// `pick(index, y)` is the series nearest to the pointer, which `light` makes stand out.
+function readout(axes, xs, describe, pick, light) {
   if (!xs.length) return;
   const {root, x, left, right, top, bottom} = axes;
   const guide = svg("line", {y1: top, y2: bottom, class: "guide", visibility: "hidden"});
@@ -125,13 +212,16 @@ function readout(axes, xs, describe) {
     return {title, lines};
   };
   const hide = () => {
+    light?.(null);
     guide.setAttribute("visibility", "hidden");
     tip.hide();
   };
   area.addEventListener("pointermove", (event) => {
-    const pixel = event.clientX - root.getBoundingClientRect().left;
-    const distance = xs.map((value) => Math.abs(x(value) - pixel));
-    show(distance.indexOf(Math.min(...distance)), event.clientX, event.clientY);
+    const box = root.getBoundingClientRect();
+    const distance = xs.map((value) => Math.abs(x(value) - (event.clientX - box.left)));
+    const index = distance.indexOf(Math.min(...distance));
+    light?.(pick(index, event.clientY - box.top));
+    show(index, event.clientX, event.clientY);
   });
   area.addEventListener("pointerleave", hide);
   root.addEventListener("blur", hide);

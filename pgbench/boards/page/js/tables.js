@@ -64,8 +64,8 @@ class Shown extends EventTarget {
     this.rows = [...new Map(all.map((row) => [row.key, row]).reverse()).values()].reverse();
     const order = new Map(track.rows.map((row, i) => [row.key, i]));
     this.rows.sort((a, b) => (order.get(a.key) ?? 1e9) - (order.get(b.key) ?? 1e9));
-    // More than ten bands cover one another; the rest waits in the legend.
-    this.off = new Set(this.rows.slice(this.rows.length > 12 ? 10 : 12).map((row) => row.key));
+    // More lines than names have room for cannot be told apart; the rest waits in the legend.
+    this.off = new Set(this.rows.slice(this.rows.length > 24 ? 10 : 24).map((row) => row.key));
     this.filter = {text: "", evidence: "", tuning: ""};
   }
 
@@ -154,11 +154,13 @@ function strips() {
 function legend(shown) {
   const host = $(".legend", shown.section);
   if (!host) return;
+  const ranks = new Map(shown.track.rows.map((row) => [row.key, row.rank]));
+  const rank = ({key}) => (ranks.get(key) == null ? null : html("small", {}, String(ranks.get(key))));
   const fill = () => {
     const chips = shown.listed().map((row) => {
       const on = !shown.off.has(row.key);
       const attributes = {type: "button", class: "chip", "aria-pressed": String(on), "data-key": row.key, title: row.name};
-      const chip = html("button", attributes, markOf(row.name), short(row.name, 40));
+      const chip = html("button", attributes, markOf(row.name), rank(row), short(row.name, 40));
       chip.addEventListener("click", () => {
         if (!shown.off.delete(row.key)) shown.off.add(row.key);
         shown.changed();
@@ -182,7 +184,13 @@ function legend(shown) {
 
 // One series stands out, the others fade.
 function highlight(shown, key) {
-  for (const node of $$(".figures [data-series]", shown.section)) {
-    node.classList.toggle("faded", key !== null && node.dataset.series !== key);
+  for (const plot of $$(".figures .plot", shown.section)) focusOn(plot, key);
+}
+
+function focusOn(plot, key) {
+  for (const node of $$("[data-series], [data-name]", plot)) {
+    const own = (node.dataset.series ?? node.dataset.name) === key;
+    node.classList.toggle("faded", key !== null && !own);
+    node.classList.toggle("lit", own);
   }
 }

@@ -102,6 +102,15 @@ class Comparison:
         }
 
 
+def may_stamp(by: str | None) -> None:
+    """Refuse to run for a stamp, which code with local changes cannot give.
+
+    Raises: PgbenchError.
+    """
+    if by is not None and provenance.git()["dirty"]:
+        raise PgbenchError("this code has local changes: commit them before you stamp a record")
+
+
 def _score(value: float | None) -> str:
     return "none (failed)" if value is None else f"{value:,.1f}"
 

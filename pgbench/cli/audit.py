@@ -76,7 +76,11 @@ def verify(
     import random
 
     from pgbench.boards import evidence, lot, store
+    from pgbench.boards.rerun import may_stamp
+    from pgbench.errors import PgbenchError
     from pgbench.records import ledger
+
+    may_stamp(stamp)
 
     board = store.open_board(name, root)
     chains = len({entry.where.rpartition(":")[0] for entry in board.entries})
@@ -102,7 +106,13 @@ def verify(
         drawn += [entry for entry in own.drawn if entry not in drawn]
         for name in own.left:
             typer.echo(f"left out {name}: its runs are over the limit", err=True)
-    bad = [entry for entry in drawn if not _again(entry, board, runs, stamp)]
+    bad = []
+    for entry in drawn:
+        try:
+            if not _again(entry, board, runs, stamp):
+                bad.append(entry)
+        except PgbenchError as error:
+            typer.echo(f"{entry.id[:12]}: not run again: {error}", err=True)
     if late or bad or any(finding.status == "refused" for finding in findings):
         raise typer.Exit(1)
 
@@ -121,7 +131,9 @@ def reproduce(
 ) -> None:
     """Do one record's run again and compare it bit for bit; exit code 1 if it differs."""
     from pgbench.boards import store
+    from pgbench.boards.rerun import may_stamp
 
+    may_stamp(stamp)
     opened = store.open_board(board, root)
     if not _again(opened.find(record), opened, runs, stamp):
         raise typer.Exit(1)
@@ -238,11 +250,12 @@ def submit(
     """
     from pgbench.boards import lot, store
     from pgbench.boards.evidence import Finding, suspects
-    from pgbench.boards.rerun import Comparison
+    from pgbench.boards.rerun import Comparison, may_stamp
     from pgbench.boards.submit import examine, plugins, pull_request, read_submission
     from pgbench.records import ledger
     from pgbench.support.names import unknown
 
+    may_stamp(stamp)
     opened = store.empty_board(board, root)
     if opened.folder.is_dir():
         opened = store.open_board(board, root)

@@ -7,6 +7,7 @@ this can still invent numbers: only running again finds that (pgbench/boards/lot
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
@@ -113,14 +114,20 @@ def kind_of_error(error: str) -> str:
     return "out of memory" if "MemoryError" in name else "crashed"
 
 
+@functools.cache
+def _register() -> None:
+    """Let what is built in, or installed, register; once, since looking takes milliseconds."""
+    for catalogue in (ALGOS, ENVS, LOOPS):
+        catalogue.all()
+
+
 def builtin(record: Record) -> tuple[AlgoSpec | None, EnvSpec | None]:
     """The catalogue's algorithm and environment that a record claims; None for a plug-in's.
 
     A plug-in has its sources' digest in the identity. None, too, for what the catalogue lacks.
     """
     identity = record["identity"]
-    for catalogue in (ALGOS, ENVS, LOOPS):
-        catalogue.all()  # what is built in, or installed, has registered
+    _register()
     algo = ALGOS.specs.get((identity["algorithm"], identity["family"]))
     env = ENVS.specs.get(identity["environment"].rpartition("-v")[0])
     if env is not None and env.name != identity["environment"]:

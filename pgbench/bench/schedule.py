@@ -20,7 +20,7 @@ from pgbench.catalogue.fingerprint import golden
 from pgbench.catalogue.registry import find_env
 from pgbench.errors import PgbenchError
 from pgbench.records import ledger
-from pgbench.records.record import read_run, record_id, save_run
+from pgbench.records.record import Entry, read_run, record_id, save_run
 from pgbench.records.rules import ENDED, obey
 from pgbench.records.suite import Cell, Suite
 from pgbench.settings.config import digest
@@ -73,7 +73,7 @@ class Bench:
     select: Callable[[Cell], bool] = lambda cell: True
     view: View = lambda tasks: None
     say: Callable[[str], None] = print
-    also: Sequence[ledger.Entry] = ()  # records elsewhere that need no run here
+    also: Sequence[Entry] = ()  # records elsewhere that need no run here
     log: str = "tensorboard"  # where the runs' metrics go, too
     tasks: list[Task] = field(default_factory=list)
     stopping: bool = False

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 
 Record = Mapping[str, Any]
 PARTS = ("checksum", "final", "curve", "failure")  # of a result: what a re-run gives again
+# What else of a record a re-run gives again, where the record has it: block and field.
+FACTS = (
+    ("algorithm", "parameters"), ("algorithm", "defaults_changed"), ("environment", "underlying"),
+    ("environment", "metric"), ("protocol", "deterministic"), ("cost", "env_steps"),
+    ("cost", "grad_steps"), ("cost", "samples"), ("result", "lengths"),
+)  # fmt: skip
 PARTY = ("cpu", "cores", "gpu", "system")  # of a machine
 
 
@@ -33,7 +39,9 @@ class Comparison:
         """Parts of the result that are not bit-equal."""
         old, new = self.old["result"], self.new["result"]
         told = [*PARTS, *(["details"] if "details" in old else [])]
-        return [key for key in told if old[key] != new.get(key)]
+        facts = [f"{block}.{key}" for block, key in FACTS if key in self.old[block]
+                 and self.old[block][key] != self.new[block].get(key)]  # fmt: skip
+        return [*(key for key in told if old[key] != new.get(key)), *facts]
 
     @property
     def interval(self) -> tuple[float, float] | None:

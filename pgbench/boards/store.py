@@ -10,7 +10,7 @@ from typing import Any
 from pgbench.errors import PgbenchError
 from pgbench.records import ledger
 from pgbench.records.evidence import as_catalogued
-from pgbench.records.ledger import Entry
+from pgbench.records.record import Entry
 from pgbench.records.rules import obey, refuse_plain
 from pgbench.records.suite import Suite, read_suite
 from pgbench.support.files import write_bytes

@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pgbench.boards.rows import find_entry, row_name
+from pgbench.boards.evidence import Finding, hold
+from pgbench.boards.lot import rows_of
+from pgbench.boards.rows import find_entry
 from pgbench.boards.store import Board
 from pgbench.errors import PgbenchError
 from pgbench.records import ledger
-from pgbench.records.ledger import Entry
-from pgbench.records.record import read_runs
+from pgbench.records.record import Entry, read_runs
 from pgbench.records.rules import find_track
 from pgbench.statistics.intervals import mean, welch
 
 FASTEST = 5e6  # environment steps a second that no run on one machine reaches
 BAND = 0.01  # one-sided level at which a known algorithm's runs are held for review
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One check: passed, held for a reviewer, or refused."""
-
-    what: str
-    status: str  # ok, held, refused
-    detail: str
 
 
 def read_submission(path: Path) -> list[Entry]:
@@ -39,6 +31,8 @@ def read_submission(path: Path) -> list[Entry]:
         if damaged := read_runs(path)[1]:
             raise PgbenchError(damaged[0])
         entries, _ = ledger.collect([path])
+        for entry in entries:
+            _named(Path(entry.where).parent.name, entry)
     elif path.suffix == ".jsonl":
         entries = ledger.read_ledger(path)
     else:
@@ -46,6 +40,18 @@ def read_submission(path: Path) -> list[Entry]:
     if not entries:
         raise PgbenchError(f"{path}: there is no ended run in it")
     return entries
+
+
+def _named(folder: str, entry: Entry) -> None:
+    """A run's folder has its seed and the beginning of its identity's hash for a name.
+
+    Raises: PgbenchError for one that is named so, after another run.
+    """
+    own, seed = entry.run
+    if re.fullmatch(r"\d+-[0-9a-f]{8}", folder) and folder != f"{seed}-{own[:8]}":
+        raise PgbenchError(
+            f"{entry.where}: the folder {folder} is not this run's, which is {seed}-{own[:8]}"
+        )
 
 
 def examine(entries: Sequence[Entry], board: Board) -> list[Finding]:
@@ -65,7 +71,7 @@ def examine(entries: Sequence[Entry], board: Board) -> list[Finding]:
             found.append(check())
         except PgbenchError as error:
             found.append(Finding(what, "refused", str(error)))
-    return found
+    return [*found, *hold(entries, board.entries)]
 
 
 def _rules(entries: Sequence[Entry], board: Board) -> Finding:
@@ -178,16 +184,10 @@ def _entry(record: Any, board: Board) -> Any:
 
 
 def _rows(entries: Iterable[Entry], board: Board) -> dict[str, list[Any]]:
-    """Records by the name of their row and track."""
+    """Records by the name of their row and track; those of no track are refused elsewhere."""
     assert board.suite is not None
-    known = {env.version: env for env in board.suite.environments.values()}
-    out: dict[str, list[Any]] = {}
-    for entry in entries:
-        track = find_track(entry.record, board.suite)
-        if track is not None:
-            name = row_name(entry.record, track, known[entry.record["environment"]["id"]])
-            out.setdefault(f"{name} ({track.name})", []).append(entry.record)
-    return out
+    inside = [entry for entry in entries if find_track(entry.record, board.suite)]
+    return {name: [e.record for e in found] for name, found in rows_of(inside, board).items()}
 
 
 def plugins(entries: Iterable[Entry]) -> list[str]:
@@ -205,8 +205,13 @@ def plugins(entries: Iterable[Entry]) -> list[str]:
     ]
 
 
-def pull_request(before: Mapping[str, Any], after: Mapping[str, Any], files: Sequence[Path]) -> str:
-    """What to open a pull request with: commands, and a text with the ranks that change."""
+def pull_request(
+    before: Mapping[str, Any], after: Mapping[str, Any], files: Sequence[Path], again: str
+) -> str:
+    """What to open a pull request with: commands, and a text with the ranks that change.
+
+    `again` says which of the records were run again.
+    """
     name = after["board"]
     old = {(t["name"], r["key"]): r["rank"] for t in before["tracks"] for r in t["rows"]}
     lines = []
@@ -223,6 +228,7 @@ def pull_request(before: Mapping[str, Any], after: Mapping[str, Any], files: Seq
         f"git add {' '.join(map(str, files))}\n"
         f"git commit -m 'Records for {name}'\n\n"
         f"Title: Records for {name}\n\n{changes}\n\n"
+        f"Run again: {again}\n"
         f"Records: {after['counts']['records']} (before: {before['counts']['records']}), "
         f"content sha256:{after['digest']['records']}"
     )

@@ -8,14 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pgbench.boards.evidence import Finding
     from pgbench.boards.store import Board
-    from pgbench.records.ledger import Entry
+    from pgbench.records.record import Entry
 
 VERIFY_EXAMPLES = """\b
 Examples:
   pgbench verify control-mini-v1                    every id, chain, rule and number again
   pgbench verify control-mini-v1 --rerun 2          and two runs drawn by lot, bit for bit
   pgbench verify control-mini-v1 --rerun 2 --stamp "A. Name"
+  pgbench verify control-mini-v1 --sample --stamp "A. Name"   one run a row, one in ten of all
 """
 REPRODUCE_EXAMPLES = """\b
 Examples:
@@ -33,12 +37,19 @@ SUBMIT_EXAMPLES = """\b
 Examples:
   pgbench submit runs/mine --board control-mini-v1
   pgbench submit mine.jsonl --board control-mini-v1 --dry-run
+  pgbench submit runs/mine --board control-mini-v1 --stamp "A. Name" --limit-minutes 120
+
+One record in ten, and one a row at least, is run again before anything is written; a hash over all
+of them draws which. --no-rerun leaves that out: the records then stand as claimed.
 """
 BoardName = Annotated[str, typer.Option("--board", help="The board, for example control-mini-v1.")]
 Root = Annotated[Path, typer.Option(help="Folder of the boards.")]
 Runs = Annotated[Path, typer.Option("--runs", help="Folder of the run folders.")]
 Stamp = Annotated[
     str | None, typer.Option(help="Your name: write the outcome beside the record, for all to see.")
+]
+Limit = Annotated[
+    float, typer.Option(help="Most minutes of runs to do again, by what they took.", min=0)
 ]
 
 
@@ -53,6 +64,10 @@ def add_to(app: typer.Typer) -> None:
 def verify(
     name: Annotated[str, typer.Argument(help="The board, for example control-mini-v1.")],
     rerun: Annotated[int, typer.Option(help="Runs to do again, drawn by lot.", min=0)] = 0,
+    sample: Annotated[
+        bool, typer.Option("--sample", help="Do again one run a row, and one in ten of all.")
+    ] = False,
+    limit_minutes: Limit = 60,
     stamp: Stamp = None,
     runs: Runs = Path("runs/again"),
     root: Root = Path("leaderboards"),
@@ -60,7 +75,7 @@ def verify(
     """Recompute a board from its records; run a sample again; exit code 1 if anything differs."""
     import random
 
-    from pgbench.boards import store
+    from pgbench.boards import evidence, lot, store
     from pgbench.records import ledger
 
     board = store.open_board(name, root)
@@ -72,11 +87,29 @@ def verify(
         typer.echo(f"{path}: {'DIFFERS from' if path in late else 'is'} what the records give")
     gone = ledger.withdrawn(board.folder)
     pool = [entry for entry in board.entries if entry.id not in gone]
+    findings = evidence.hold(pool, old=True)
+    _tell(findings)
+    rows, checked = lot.rows_of(pool, board), lot.checked(board.stamps)
+    for name, found in sorted(rows.items()):
+        count = sum(entry.id in checked for entry in found)
+        typer.echo(f"run again: {count} of {len(found)} of {name}")
+    count = sum(entry.id in checked for entry in pool)
+    typer.echo(f"run again: {count} of {len(pool)} records in all")
     # Drawn by lot on purpose: a sample that can be foretold checks nothing.
     drawn = random.SystemRandom().sample(pool, min(rerun, len(pool)))
+    if sample:
+        own = lot.draw(rows, limit_minutes * 60, checked=checked)
+        drawn += [entry for entry in own.drawn if entry not in drawn]
+        for name in own.left:
+            typer.echo(f"left out {name}: its runs are over the limit", err=True)
     bad = [entry for entry in drawn if not _again(entry, board, runs, stamp)]
-    if late or bad:
+    if late or bad or any(finding.status == "refused" for finding in findings):
         raise typer.Exit(1)
+
+
+def _tell(findings: Sequence[Finding]) -> None:
+    for finding in findings:
+        typer.echo(f"{finding.status:<8}{finding.what}: {finding.detail}")
 
 
 def reproduce(
@@ -96,21 +129,11 @@ def reproduce(
 
 def _again(entry: Entry, board: Board, runs: Path, by: str | None) -> bool:
     """Whether a re-run of the entry bears its record out; says what happened."""
-    from pgbench.boards.rerun import rerun
+    from pgbench.boards import lot
     from pgbench.records import ledger
-    from pgbench.runs.progress import Progress
-    from pgbench.settings.config import digest
 
-    record = entry.record
-    row = digest(record["identity"])
-    others = [
-        e.record["result"]["score"]
-        for e in board.entries
-        if e.run[0] == row and e.id != entry.id and e.record["result"]["score"] is not None
-    ]
-    name, seed = record["algorithm"]["name"], record["protocol"]["seed"]
-    typer.echo(f"{entry.id[:12]}: {name} on {record['environment']['id']}, seed {seed}, again ...")
-    found = rerun(record, runs, others, Progress())
+    typer.echo(f"{entry.id[:12]}: {lot.title(entry)}, again ...")
+    found = lot.again(entry, board.entries, runs)
     typer.echo(f"{entry.id[:12]}: {found.kind}: {found.text()}")
     if by is not None:
         ledger.add_stamp(board.folder, found.stamp(by))
@@ -198,11 +221,24 @@ def compare(
 def submit(
     path: Annotated[Path, typer.Argument(help="A .jsonl file of records, or a folder of runs.")],
     board: BoardName,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check only, write nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check only: run nothing again, write nothing.")
+    ] = False,
+    no_rerun: Annotated[
+        bool, typer.Option("--no-rerun", help="Run nothing again; the records stand as claimed.")
+    ] = False,
+    limit_minutes: Limit = 30,
+    stamp: Stamp = None,
     root: Root = Path("leaderboards"),
 ) -> None:
-    """Check records for a board; if all is well add them and say what to send; else exit code 2."""
-    from pgbench.boards import store
+    """Check records for a board; if all is well add them and say what to send; else exit code 2.
+
+    Some are run again first, drawn by a hash over all of them; with --stamp NAME that is written
+    beside them.
+    """
+    from pgbench.boards import lot, store
+    from pgbench.boards.evidence import Finding, suspects
+    from pgbench.boards.rerun import Comparison
     from pgbench.boards.submit import examine, plugins, pull_request, read_submission
     from pgbench.records import ledger
     from pgbench.support.names import unknown
@@ -215,17 +251,37 @@ def submit(
         raise unknown("board", board, known, f"{root}/suites has no suite of that name")
     entries = read_submission(path)
     findings = examine(entries, opened)
-    for finding in findings:
-        typer.echo(f"{finding.status:<8}{finding.what}: {finding.detail}")
+    _tell(findings)
+    _unless_refused(findings)
+    rows = lot.rows_of(entries, opened)
+    odd = {a.id for a, _, _ in suspects(entries, opened.entries)}
+    odd |= {entry.id for entry in entries if entry.record["status"] == "failed"}
+    drawn = lot.draw(rows, limit_minutes * 60, odd)
+    plan = f"{len(drawn.drawn)} of {len(entries)} records, {drawn.seconds / 60:,.1f} minutes"
+    if dry_run:
+        typer.echo(f"not done: to run again {plan}")
+        return
+    found, good = Finding("run again", "held", f"none of {len(entries)} (--no-rerun): they stand "
+                          "as claimed, which the board says"), list[Comparison]()  # fmt: skip
+    if not no_rerun:
+        typer.echo(f"to run again, by what they took: {plan}")
+        found, good = lot.hold_again(rows, drawn, typer.echo)
+    stamps = [comparison.stamp(stamp) for comparison in good] if stamp else []
+    _tell([found])
+    _unless_refused([found])
+    before = opened.model()
+    ledger.add_entries(opened.folder, entries, opened.rule)
+    for said in stamps:
+        ledger.add_stamp(opened.folder, said)
+    after = store.open_board(board, root).model()
+    changed = store.publish(after, root)
+    files = [opened.folder, *changed]
+    typer.echo("\n" + pull_request(before, after, files, found.detail))
+    for line in plugins(entries):
+        typer.echo(f"\n{line}")
+
+
+def _unless_refused(findings: Sequence[Finding]) -> None:
     if any(finding.status == "refused" for finding in findings):
         typer.echo("refused; nothing was written", err=True)
         raise typer.Exit(2)
-    if dry_run:
-        return
-    before = opened.model()
-    ledger.add_entries(opened.folder, entries, opened.rule)
-    after = store.open_board(board, root).model()
-    changed = store.publish(after, root)
-    typer.echo("\n" + pull_request(before, after, [opened.folder, *changed]))
-    for line in plugins(entries):
-        typer.echo(f"\n{line}")

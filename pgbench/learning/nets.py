@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
@@ -39,16 +39,21 @@ class Mlp:
     sizes: tuple[int, ...]
     activation: str = "tanh"
 
-    @property
-    def shapes(self) -> list[tuple[int, ...]]:
-        """Weight and bias shapes in the order in which `theta` holds them."""
+    # Weight and bias shapes in the order in which `theta` holds them, and their sizes: kept, since
+    # acting on few states is bound by Python.
+    shapes: tuple[tuple[int, ...], ...] = field(init=False, repr=False, compare=False)
+    lengths: tuple[int, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
         pairs = zip(self.sizes, self.sizes[1:], strict=False)
-        return [shape for n_in, n_out in pairs for shape in ((n_out, n_in), (n_out,))]
+        shapes = tuple(shape for n_in, n_out in pairs for shape in ((n_out, n_in), (n_out,)))
+        object.__setattr__(self, "shapes", shapes)
+        object.__setattr__(self, "lengths", tuple(math.prod(shape) for shape in shapes))
 
     @property
     def count(self) -> int:
         """Number of parameters P."""
-        return sum(math.prod(shape) for shape in self.shapes)
+        return sum(self.lengths)
 
     def init(self, rng: torch.Generator, gain: float = math.sqrt(2), last: float = 1.0) -> Tensor:
         """Orthogonal weights (gain `gain`, of the output layer `last`), zero biases: (P,)."""
@@ -73,7 +78,7 @@ class Mlp:
         """Outputs (..., out) for inputs (..., in) under parameters `theta` (P,)."""
         act = ACTIVATIONS[self.activation]
         # One split, whose backward is one concatenation; slices would each cost a zero-filled copy.
-        parts = theta.split([math.prod(shape) for shape in self.shapes])
+        parts = theta.split(self.lengths)
         for i in range(0, len(parts), 2):
             x = F.linear(x, parts[i].view(self.shapes[i]), parts[i + 1])
             if i < len(parts) - 2:

@@ -10,14 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pgbench.catalogue.registry import ALGOS, ENVS, LOOPS, AlgoSpec, EnvSpec
 from pgbench.errors import PgbenchError
+from pgbench.records.record import Entry
 from pgbench.settings.config import digest
-
-if TYPE_CHECKING:
-    from pgbench.records.ledger import Entry
 
 Record = Mapping[str, Any]
 HASH = re.compile(r"[0-9a-f]{64}")
@@ -41,7 +39,7 @@ def plausible(record: Record, where: str) -> None:
 
     Raises: PgbenchError starting with `where`.
     """
-    for why in (*_origin(record), *_curve(record), *_ending(record)):
+    for why in (*_origin(record), *_ending(record), *_curve(record)):
         raise PgbenchError(f"{where}: {why}")
 
 
@@ -140,7 +138,7 @@ def as_catalogued(record: Record, where: str) -> None:
     """
     algo, env = builtin(record)
     told, protocol = record["environment"], record["protocol"]
-    facts = {}
+    facts: dict[str, tuple[Any, Any]] = {}
     if env is not None:
         facts["environment.metric"] = (told["metric"], env.metrics[0].told)
         facts["environment.underlying"] = (told["underlying"], env.underlying)

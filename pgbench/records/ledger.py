@@ -16,33 +16,15 @@ from typing import Any
 
 from pgbench.errors import PgbenchError
 from pgbench.records.evidence import agree
-from pgbench.records.record import parse, read_runs, record_id
+from pgbench.records.record import Entry, parse, read_runs, record_id
 from pgbench.records.rules import ENDED, verify
 from pgbench.records.schema import Heads, Stamp
-from pgbench.settings.config import canonical, digest
+from pgbench.settings.config import canonical
 from pgbench.support.files import only_process, read_bytes, write_bytes, write_json
 from pgbench.support.strict import plain, typed
 
 HEADS, STAMPS = "_heads.json", "_stamps.jsonl"
 Check = Callable[[Mapping[str, Any], str], None]  # (record, where): raises what breaks a rule
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A record (or a stamp) of a board, and where it stands."""
-
-    record: Mapping[str, Any]
-    where: str
-
-    @property
-    def id(self) -> str:
-        """The record's id."""
-        return str(self.record["id"])
-
-    @property
-    def run(self) -> tuple[str, int]:
-        """What may stand on a board once: the identity's digest and the seed."""
-        return digest(self.record["identity"]), self.record["protocol"]["seed"]
 
 
 def read_board(folder: Path, rule: Check | None = None) -> list[Entry]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,24 @@ FAILURES = ("diverged", "crashed", "out of memory", "killed", "timeout")
 PLAIN = "subprocess"  # environment.sandbox of programs that ran with the user's rights
 NO_SANDBOX = "no sandbox: the programs that were judged ran with the rights of the user"
 NOT_IN_ID = ("id", "stamps", "prev")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A record (or a stamp) of a board, and where it stands."""
+
+    record: Mapping[str, Any]
+    where: str
+
+    @property
+    def id(self) -> str:
+        """The record's id."""
+        return str(self.record["id"])
+
+    @property
+    def run(self) -> tuple[str, int]:
+        """What may stand on a board once: the identity's digest and the seed."""
+        return digest(self.record["identity"]), self.record["protocol"]["seed"]
 
 
 def record_id(record: dict[str, Any]) -> str:

@@ -1,8 +1,8 @@
 """What a record must satisfy to stand on a board: agree with itself, and with the suite's rules.
 
 Each refusal names file, line and field. What cannot be true of a record, or of several, is in
-`pgbench.records.evidence`; what only a re-run can tell (a number made up from first to last) is left
-to `pgbench submit` and `pgbench verify --rerun`.
+`pgbench.records.evidence`; what only a re-run can tell (a number made up from first to last) is
+left to `pgbench submit` and `pgbench verify --sample`.
 """
 
 from __future__ import annotations
@@ -153,6 +153,13 @@ def obey(record: Record, suite: Suite, where: str) -> None:
             f"{where}: environment.golden: this was not {name} as {suite.name} knows it: its "
             f"fingerprint differs (made with MuJoCo {made}; the suite is for "
             f"{env.simulator or 'another version'}); run it again with that version"
+        )
+    made = record["provenance"]["packages"].get("mujoco", "none")
+    wanted = env.simulator.removeprefix("MuJoCo ")
+    if wanted != env.simulator and not f"{made}.".startswith(f"{wanted}."):
+        raise PgbenchError(
+            f"{where}: provenance.packages.mujoco: {made} does not play {name} with that "
+            f"fingerprint; {env.simulator} does"
         )
     if environment["kwargs"] != dict(env.kwargs):
         raise PgbenchError(f"{where}: environment.kwargs are not {suite.name}'s for {name}")

@@ -122,7 +122,7 @@ def shown(triple, digits):
 
 
 def evidence(row):
-    runs = {0: "", 1: "1 run", 2: "2 runs"}[row["checked"]]
+    runs = f"{row['checked']} of {row['runs']['started']} run again"
     return row["evidence"] + runs
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from pgbench.records import ledger
+from pgbench.records.record import Entry
 from pgbench.records.rules import obey, verify
 from pgbench.records.suite import find_suite
 
@@ -40,7 +41,7 @@ def add_runs(make_record):
                     direction=direction,
                     changes={"environment.kwargs": kwargs, "identity.env_kwargs": kwargs},
                 )
-                entries.append(ledger.Entry(record, f"{env} {row} {seed}"))
+                entries.append(Entry(record, f"{env} {row} {seed}"))
         suite = find_suite("toy-v1", root)
         return ledger.add_entries(
             root / "records/toy-v1", entries, lambda r, w: ledger_rule(r, suite, w)

@@ -13,7 +13,8 @@ import pytest
 
 import pgbench
 from pgbench.errors import PgbenchError
-from pgbench.records.ledger import Entry, add_entries
+from pgbench.records.ledger import add_entries
+from pgbench.records.record import Entry
 
 ROOT = Path(__file__).resolve().parents[2]
 TRACKS = ("lost-sales-50m", "serial-50m", "transshipment-2m", "warehouse-2m")

@@ -202,7 +202,7 @@ def test_a_known_algorithm_that_is_suddenly_better_is_held(submit, honest, make_
     better = [forged(r, provenance__packages={"mujoco": "3.17.1"}) for r in honest("ppo", 500.0)]
     board = open_board("toy-v1", tmp_path / "leaderboards")
     from pgbench.boards.submit import _band
-    from pgbench.records.ledger import Entry
+    from pgbench.records.record import Entry
 
     found = _band([Entry(r, "here") for r in better], board)
     assert found.status == "held" and "above the board's own runs" in found.detail

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -16,7 +14,7 @@ LIMIT = 4.0  # orders from outside stay below so many times the mean demand of a
 
 def columns(net: Mlp, theta: Tensor, x: Tensor) -> Tensor:
     """`net` (ELU) for features in rows: (out, B) from (in, B), contiguous."""
-    parts = torch.split_with_sizes(theta, [math.prod(shape) for shape in net.shapes])
+    parts = torch.split_with_sizes(theta, net.lengths)
     for i in range(0, len(parts), 2):
         x = torch.addmm(parts[i + 1][:, None], parts[i].view(net.shapes[i]), x)
         if i < len(parts) - 2:

@@ -12,8 +12,6 @@ read holding and order cost, without which all warehouses would look the same.
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -115,7 +113,7 @@ def shared(
     The first layer is split by its inputs: the context goes through once and not once an object,
     constants become a bias. `take` picks the objects' rows of `own`.
     """
-    parts = torch.split_with_sizes(theta, [math.prod(shape) for shape in net.shapes])
+    parts = torch.split_with_sizes(theta, net.lengths)
     i, c = own.shape[1], constant.shape[1]
     sizes = [i, c, net.sizes[0] - i - c]
     w_own, w_constant, w_context = torch.split_with_sizes(parts[0].view(net.shapes[0]), sizes, 1)

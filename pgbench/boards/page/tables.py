@@ -22,7 +22,7 @@ from pgbench.boards.page.marks import (
     whisker,
 )
 from pgbench.boards.page.markup import Html, element, join
-from pgbench.boards.page.numerals import digits_of, duration, interval, number, plural
+from pgbench.boards.page.numerals import digits_of, duration, interval, number
 from pgbench.boards.power import ALL
 
 Row = Mapping[str, Any]
@@ -310,7 +310,7 @@ def _standing() -> list[Column]:
 
     def evidence(row: Row) -> Html:
         word, checked = row["evidence"], row.get("checked", 0)
-        note = f"{plural(checked, 'run')}" if checked else ""
+        note = f"{checked} of {row['runs']['started']} run again"
         return _two(element("span", word, class_=f"evidence {word}"), note)
 
     return [

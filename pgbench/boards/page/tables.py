@@ -22,7 +22,7 @@ from pgbench.boards.page.marks import (
     whisker,
 )
 from pgbench.boards.page.markup import Html, element, join
-from pgbench.boards.page.numerals import digits_of, duration, interval, number
+from pgbench.boards.page.numerals import digits_of, duration, interval, number, plural
 from pgbench.boards.power import ALL
 
 Row = Mapping[str, Any]

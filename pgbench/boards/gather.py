@@ -11,6 +11,7 @@ from pgbench.boards.rows import Record, conditions
 from pgbench.boards.store import open_board
 from pgbench.errors import PgbenchError
 from pgbench.records import ledger
+from pgbench.records.record import Entry
 from pgbench.records.suite import find_suite
 from pgbench.settings.config import canonical
 
@@ -52,7 +53,7 @@ def gather(
     return build_model("runs", told_apart(list(found.values())))
 
 
-def _entries(source: Path, say: Callable[[str], None]) -> list[ledger.Entry]:
+def _entries(source: Path, say: Callable[[str], None]) -> list[Entry]:
     if source.is_file():
         if source.suffix != ".jsonl":
             raise PgbenchError(f"{source}: give a folder of runs, or a .jsonl file of records")

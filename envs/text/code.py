@@ -73,8 +73,9 @@ class Code(DatasetEnv):
         share: bool = False, skip_bad: bool = False, chat: bool = False, instruction: str = "",
         max_tokens: Count = 512, workers: Count = 2, seconds: Positive = 10.0, name: str = "code",
         turns: Count = 1, split: str = "train",
+        reward: str = "verdict",
     ) -> None:  # fmt: skip
-        super().__init__(num_envs, turns, split)
+        super().__init__(num_envs, turns, split, reward)
         self.name, self.chat, self.instruction = name, chat, instruction
         self.max_tokens = max_tokens
         self._judge = CodeJudge(workers, share, seconds)

@@ -137,7 +137,7 @@ class CodeNano(TextEnv):
     def __init__(
         self, num_envs: int = 1, *, levels: str | Sequence[str] = ",".join(LEVELS),
         share: bool = False, workers: Count = 2, max_tokens: Count = 48, turns: Count = 1,
-        split: str = "train",
+        split: str = "train", reward: str = "verdict",
     ) -> None:  # fmt: skip
         names = levels.split(",") if isinstance(levels, str) else list(levels)
         names = [name.strip() for name in names]
@@ -146,7 +146,7 @@ class CodeNano(TextEnv):
                 raise unknown(f"level of {NAME}", name, LEVELS, f"there are {', '.join(LEVELS)}")
         if len(set(names)) < len(names):
             raise PgbenchError(f"levels of {NAME}: {', '.join(names)} names one twice; drop it")
-        super().__init__(num_envs, turns, split)
+        super().__init__(num_envs, turns, split, reward)
         self.levels, self.max_tokens = names, max_tokens
         self._judge = CodeJudge(workers, share)
 

@@ -61,8 +61,9 @@ class Math(DatasetEnv):
         mode: str = "strict", skip_bad: bool = False, shots: Natural = 0, shots_seed: Whole = 0,
         chat: bool = False, instruction: str = "", max_tokens: Count = 512, workers: Count = 2,
         name: str = "math", turns: Count = 1, split: str = "train",
+        reward: str = "verdict",
     ) -> None:  # fmt: skip
-        super().__init__(num_envs, turns, split)
+        super().__init__(num_envs, turns, split, reward)
         self.name, self.chat, self.instruction = name, chat, instruction
         self.max_tokens, self.stop = max_tokens, () if chat else STOP
         self.integers = integers

@@ -128,6 +128,7 @@ class MathNano(TextEnv):
         self, num_envs: int = 1, *, levels: str | Sequence[str] = ",".join(LEVELS),
         format: str = "plain", format_weight: Share = 0.0, scratch: bool = False,
         filler: Filler = 0, turns: Count = 1, split: str = "train",
+        reward: str = "verdict",
     ) -> None:  # fmt: skip
         names = levels.split(",") if isinstance(levels, str) else list(levels)
         names = [name.strip() for name in names]
@@ -140,7 +141,7 @@ class MathNano(TextEnv):
             raise PgbenchError(f"format takes plain or tags, not '{format}'")
         if filler and format != "tags":
             raise PgbenchError("filler needs notes to stand in; set format=tags, or filler=0")
-        super().__init__(num_envs, turns, split)
+        super().__init__(num_envs, turns, split, reward)
         self.levels, self.format, self.max_tokens = names, format, TOKENS[format] + filler
         self.format_weight, self.scratch, self.filler = format_weight, scratch, filler
 

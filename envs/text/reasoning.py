@@ -66,8 +66,9 @@ class Reasoning(TextEnv):
         config: Mapping[str, Any] | None = None, items: Count = 1_000_000, shaped: bool = False,
         shots: Natural = 0, shots_seed: Whole = 0, chat: bool = False, instruction: str = "",
         max_tokens: Count = 256, turns: Count = 1, split: str = "train",
+        reward: str = "verdict",
     ) -> None:  # fmt: skip
-        super().__init__(num_envs, turns, split)
+        super().__init__(num_envs, turns, split, reward)
         if items < 1:
             raise PgbenchError(f"items must be at least 1, not {items}")
         self.dataset = dataset.replace("-", "_")

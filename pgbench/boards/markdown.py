@@ -6,8 +6,13 @@ from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from pgbench.boards.power import ALL
+from pgbench.records.floors import sentence
 
 LEFT = ("algorithm", "IQM", "mean", "score", "lead", "optimality gap", "evidence", "tuning")
+REPORTED = (
+    "Numbers of papers and of others' documentation, as they stand there: not run here, under "
+    "other conditions, in no rank."
+)
 LEGEND = (
     "IQM, optimality gap (lower is better) and mean across environments are of normalised scores: "
     "0 is the floor (and what is below it), 1 the reference. Brackets are 95% intervals; none "
@@ -31,6 +36,18 @@ def to_markdown(model: Mapping[str, Any]) -> str:
     parts.append(LEGEND)
     for track in model["tracks"]:
         parts += _track(track)
+    if "reported" in model:
+        head = ("environment", "method", "score", "spread", "source", "conditions")
+        cells = [
+            (r["environment"], r["method"], f"{r['score']:,g}",
+             *(r[key] for key in ("spread", "source", "conditions")))
+            for r in model["reported"]
+        ]  # fmt: skip
+        parts += [
+            "## Reported elsewhere",
+            REPORTED,
+            table(head, cells, [key for key in head if key != "score"]),
+        ]
     if model["failures"]:
         lines = [
             f"- {f['name']} on {f['environment']}, seed {f['seed']}: {f['error'][:200]}"
@@ -126,7 +143,8 @@ def _environment(env: Mapping[str, Any], track: Mapping[str, Any]) -> list[str]:
         )
         for row in rows
     ]
-    return [*parts, escape(about), table(head, cells), *_power(track, env["id"])]
+    floors = [escape(sentence(env["floors"]))] if "floors" in env else []
+    return [*parts, escape(about), table(head, cells), *floors, *_power(track, env["id"])]
 
 
 def _power(track: Mapping[str, Any], name: str) -> list[str]:

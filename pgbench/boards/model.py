@@ -29,8 +29,14 @@ def build_model(
     records: Iterable[Record],
     suite: Suite | None = None,
     stamps: Sequence[Mapping[str, Any]] = (),
+    panels: Mapping[str, Mapping[str, Any]] | None = None,
+    reported: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """The board `name` of these records; `stamps` are what was said of them since."""
+    """The board `name` of these records; `stamps` are what was said of them since.
+
+    `panels` are the floors of environments (pgbench/records/floors.py), `reported` the numbers of
+    others (pgbench/records/reported.py).
+    """
     everything = sorted(records, key=lambda r: str(r["id"]))
     gone = {s["record"]: s for s in stamps if s["kind"] == "withdrawn"}
     kept = [r for r in everything if r["id"] not in gone]
@@ -43,6 +49,10 @@ def build_model(
     )
     status, where = Counter(r["status"] for r in kept), provenance(kept)
     built = [_track(t, found, suite, content_seed(results), stamps) for t, found in tracks]
+    for env in (env for track in built for env in track["environments"]):
+        panel = (panels or {}).get(env["id"])
+        if panel is not None and panel["golden"] == env["golden"]:
+            env["floors"] = {k: panel[k] for k in ("metric", "episodes", "floors")}
     return {
         "board": name,
         "title": suite.title if suite else name,
@@ -68,6 +78,7 @@ def build_model(
             for s in stamps if s["kind"] == "withdrawn"
         ],
         "failures": failures(tracks, suite),
+        **({"reported": list(reported)} if reported else {}),
         "provenance": where,
         "records": {r["id"]: details(r, name, suite, stamps) for r in kept},
     }  # fmt: skip

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pgbench.catalogue.registry import Metric, score_of, scores
+from pgbench.records.rules import judged_by
 from pgbench.records.suite import Entry, Suite, SuiteEnv, Track
 from pgbench.settings.config import canonical, digest
 from pgbench.statistics.ranking import Estimate, estimate
@@ -149,6 +150,7 @@ def row_name(record: Record, track: Track, env: SuiteEnv | None) -> str:
         return f"{entry.label} ({together[0]})" if together else entry.label
     config = algorithm["config"]
     extras = [f"{config['form']} form"] if "form" in config else []
+    extras += ["random reward"] if judged_by(record) != record["environment"]["kwargs"] else []
     if entry is None:
         changed = (key for key in algorithm["defaults_changed"] if key != "form")
         extras += [f"{key}={_plain(config[key])}" for key in changed]
@@ -166,8 +168,11 @@ def find_entry(record: Record, track: Track, env: SuiteEnv | None) -> Entry | No
     algorithm = record["algorithm"]
     if any(record["identity"].get("sources", [])):
         return None  # a plug-in file of the same name is not the suite's algorithm
+    control = judged_by(record) != record["environment"]["kwargs"]
     for entry in track.entries:
         declared = entry.in_env(env.id)
+        if (declared.pop("env.reward", "verdict") == "random") != control:
+            continue
         if (
             entry.algo == algorithm["name"]
             and set(algorithm["defaults_changed"]) <= set(declared)
@@ -192,7 +197,7 @@ def conditions(record: Record) -> dict[str, Any]:
     """What must be equal for two scores to be comparable."""
     environment, protocol = record["environment"], record["protocol"]
     out = {
-        "environment settings": environment["kwargs"],
+        "environment settings": judged_by(record),
         "underlying": environment["underlying"],
         "metric": environment["metric"],
         "fingerprint": environment["golden"],

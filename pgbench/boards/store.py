@@ -10,7 +10,9 @@ from typing import Any
 from pgbench.errors import PgbenchError
 from pgbench.records import ledger
 from pgbench.records.evidence import as_catalogued
+from pgbench.records.floors import read_panels
 from pgbench.records.record import Entry
+from pgbench.records.reported import read_reported
 from pgbench.records.rules import obey, refuse_plain
 from pgbench.records.suite import Suite, read_suite
 from pgbench.support.files import write_bytes
@@ -44,7 +46,9 @@ class Board:
         from pgbench.boards.model import build_model
 
         records = [*(entry.record for entry in self.entries), *more]
-        return build_model(self.name, records, self.suite, self.stamps)
+        reported = read_reported(self.root, self.suite) if self.suite else []
+        panels = read_panels(self.root)
+        return build_model(self.name, records, self.suite, self.stamps, panels, reported)
 
     def find(self, start: str) -> Entry:
         """The record whose id begins with `start`.

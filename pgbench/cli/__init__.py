@@ -56,11 +56,15 @@ from pgbench.cli import (  # noqa: E402
     claims,
     data,
     figures,
+    floors,
     power,
+    rescore,
     run,
     tools,
     tune,
 )
 
-for module in (run, bench, board, figures, power, audit, claims, tune, catalogue, data, tools):
+for module in (run, bench, board, figures, power, floors, audit, rescore, claims, tune):
+    module.add_to(app)
+for module in (catalogue, data, tools):
     module.add_to(app)

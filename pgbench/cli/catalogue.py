@@ -226,9 +226,21 @@ def explain(
         parts.append(f"{name} is there for {len(algos)} families: {families}.")
     parts += [algo_page(spec, name) for spec in algos]
     for env in envs:
-        parts += [env_page(env, name), *_more(env)]
+        parts += [env_page(env, name), *_floors(env, root), *_more(env)]
     parts += [loop_page(loop) for loop in loops]
     typer.echo("\n\n".join(parts))
+
+
+def _floors(spec: EnvSpec, root: Path) -> list[str]:
+    """The floor panel of an environment, if one was measured."""
+    from pgbench.records.floors import read_panels, rows
+    from pgbench.support.text import table, width
+
+    panel = read_panels(root).get(spec.name)
+    if panel is None:
+        return []
+    head = ("floor", panel["metric"], f"95% interval ({panel['episodes']} held-out)")
+    return [table(head, rows(panel), width())]
 
 
 def _more(spec: EnvSpec) -> list[str]:

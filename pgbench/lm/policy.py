@@ -10,7 +10,7 @@ from typing import Any
 from pgbench.lm.engines import Sampling
 from pgbench.worlds.tasks import Task
 
-from .rollout import Rollout, respond, retried
+from .rollout import Rollout, Row, respond, retried
 
 
 class TextPolicy:
@@ -21,6 +21,7 @@ class TextPolicy:
 
     def __init__(self, algorithm: Any) -> None:
         self.algorithm = algorithm
+        self.judged: list[Row] = []  # the responses of the last `answer`
         self.unread = 0  # tasks of the last `answer` that do not fit into the model's context
 
     @property
@@ -56,7 +57,7 @@ class TextPolicy:
             return respond(algorithm.model, algorithm.engine, env, tasks, count, sampling, seed)
 
         rollout = retried(once, algorithm.restart_engine)
-        self.unread = rollout.unread
+        self.judged, self.unread = rollout.rows, rollout.unread
         return rollout
 
     def save(self, folder: str | Path) -> None:

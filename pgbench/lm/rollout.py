@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -196,6 +197,27 @@ def batch_of(rollout: Rollout, limit: int, greedy: torch.Tensor | None = None) -
         part_names=tuple(names),
         greedy=greedy,
         answers=numbered([verdict.answer for verdict in verdicts]),
+    )
+
+
+def coined(batch: TokenGroups, seed: int) -> TokenGroups:
+    """The batch as the random-reward control has it: a fair coin for each response.
+
+    The coin stands wherever an algorithm may look for what the verifier said: `reward`, `correct`,
+    every part, and the rewards of greedy responses. Answers and lengths are the policy's, and stay.
+    """
+    rng = random.Random(seed)
+
+    def coins(count: int) -> torch.Tensor:
+        return torch.tensor([float(rng.getrandbits(1)) for _ in range(count)])
+
+    coin = coins(len(batch))
+    return replace(
+        batch,
+        reward=coin,
+        correct=coin > 0,
+        parts=coin[:, None].repeat(1, batch.parts.shape[1]),
+        greedy=None if batch.greedy is None else coins(len(batch.greedy)),
     )
 
 

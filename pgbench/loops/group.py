@@ -20,7 +20,7 @@ from pgbench.learning.ops.groups import group_mean, is_constant, masked_mean
 from pgbench.lm.engines import EngineError
 from pgbench.lm.evaluation import held_out
 from pgbench.lm.learner import GroupAlgorithm
-from pgbench.lm.rollout import Rollout, batch_of, readable, respond, retried
+from pgbench.lm.rollout import Rollout, batch_of, coined, readable, respond, retried
 from pgbench.loops.base import Episodes, Loop, Phase
 from pgbench.loops.history import History
 from pgbench.settings.ranges import Count, Natural, Positive
@@ -91,16 +91,21 @@ class Group(Loop):
         rounds = getattr(c, "max_rounds", 1)
         kept: list[TokenGroups] = []
         seen: list[TokenGroups] = []
-        count = 0
+        coins: list[Tensor] = []  # rewards of the control (pgbench/worlds/tasks.py)
+        count, coin = 0, getattr(self.env, "reward", "") == "random"
         while count < c.prompts and len(seen) < rounds and self.steps < self.budget:
             batch = self.round()
             self.steps += 1
             seen.append(batch)
+            if coin:
+                batch = coined(batch, self.rng.getrandbits(48))
+                coins.append(batch.reward)
             keep = self.algorithm.keep(batch)
             part = batch if keep is None else some_prompts(batch, keep, c.prompts - count)
             kept.append(part)
             count += len(part.prompts)
-        first = describe(joined(seen))
+        # Of the control, too, accuracy is logged as the verifier sees it.
+        first = describe(joined(seen), torch.cat(coins) if coin else None)
         self.episodes.recent.append(float(first["reward"]))
         return joined(kept), {**first, "rounds": torch.tensor(float(len(seen)))}
 
@@ -247,17 +252,18 @@ def joined(batches: Sequence[TokenGroups]) -> TokenGroups:
     )
 
 
-def describe(batch: TokenGroups) -> dict[str, Tensor]:
-    """What is logged of the responses of a step."""
+def describe(batch: TokenGroups, reward: Tensor | None = None) -> dict[str, Tensor]:
+    """What is logged of the responses of a step; `reward` (N,) if training has another one."""
+    reward = batch.reward if reward is None else reward
     right = batch.correct.float()
     rate = group_mean(right, batch.group)
     return {
-        "reward": batch.reward.mean(),
+        "reward": reward.mean(),
         "pass@1": right.mean(),
         "pass@k": (rate > 0).float().mean(),
         "all_right": (rate == 1).float().mean(),
         "all_wrong": (rate == 0).float().mean(),
-        "same_reward": is_constant(batch.reward, batch.group).float().mean(),
+        "same_reward": is_constant(reward, batch.group).float().mean(),
         "length": batch.lengths.mean(),
         "cut_off": (~batch.finished).float().mean(),
         # Not finite if the weights are not: then every response is wrong, and nothing else tells.

@@ -19,14 +19,14 @@ from pgbench.errors import Breach, Diverged, PgbenchError
 from pgbench.learning.algorithm import Algorithm, Setup, same_origin
 from pgbench.loops.base import Loop, Phase, check_made
 from pgbench.records.record import read_run, save_run, tidy
-from pgbench.runs import provenance
+from pgbench.runs import provenance, responses
 from pgbench.runs.evaluation import Evaluation, evaluate
 from pgbench.runs.log import Log, catch_up
 from pgbench.runs.plan import Plan, choose_device, load_loop
 from pgbench.runs.progress import Progress
 from pgbench.runs.recording import make_record
 from pgbench.runs.trackers import DEFAULT
-from pgbench.support.files import load_tensors, only_process, save_tensors, whole
+from pgbench.support.files import load_tensors, only_process, save_tensors, whole, write_bytes
 from pgbench.support.seeding import train_seed
 from pgbench.support.signals import on_stop
 from pgbench.support.ticker import hush
@@ -333,6 +333,8 @@ class Run:
         self.curve.append(point)
         self.log.write("evaluate", self.loop.steps, {"return": final.mean})
         self.log.sync()
+        if judged := getattr(self.loop.policy, "judged", None):
+            write_bytes(self.folder / responses.FILE, responses.to_lines(judged))
         moments = self.loop.policy.moments
         save_tensors(
             self.folder / "policy.pt",

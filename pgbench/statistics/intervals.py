@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtr, stdtrit
+from scipy.special import ndtri, stdtr, stdtrit
 
 from pgbench.errors import PgbenchError
 from pgbench.statistics.bootstrap import (
@@ -40,6 +40,7 @@ __all__ = [
     "t_interval",
     "variance",
     "welch",
+    "wilson",
     "within_bounds",
 ]
 ROUNDING = 1e-12  # relative; values that differ by less are equal
@@ -87,6 +88,22 @@ def mean_interval(
         return None
     low, high = t_interval(values, level)
     return within_bounds(mean(values), (high - low) / 2, lower, upper)
+
+
+def wilson(right: int, count: int, level: float = 0.95) -> tuple[float, float]:
+    """Wilson's (1927) interval of a share of independent trials: `right` of `count`.
+
+    It has a width where all trials ended alike, too: none right of 256 leaves shares up to 0.015.
+
+    Raises: PgbenchError if there is no trial.
+    """
+    if count == 0:
+        raise PgbenchError("a share needs at least one trial")
+    z2 = float(ndtri(0.5 + level / 2)) ** 2
+    share = right / count
+    centre, scale = share + z2 / (2 * count), 1 + z2 / count
+    half = math.sqrt(z2 / count * (share * (1 - share) + z2 / (4 * count)))
+    return max((centre - half) / scale, 0.0), min((centre + half) / scale, 1.0)
 
 
 def within_bounds(

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 SPLITS = ("train", "test")
+# What training is rewarded by: the verifier, or for control a fair coin that knows nothing.
+REWARDS = ("verdict", "random")
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from pgbench.errors import PgbenchError
 from pgbench.settings.ranges import Count
 from pgbench.worlds.batch_env import each_seed, reset_mask
 from pgbench.worlds.copying import Copied
-from pgbench.worlds.tasks import SPLITS, Message, Task, Verdict
+from pgbench.worlds.tasks import REWARDS, SPLITS, Message, Task, Verdict
 
 CHARSET = frozenset(map(chr, [9, 10, *range(32, 127)]))
 TEST_SHARE = 8  # one generated prompt in so many is a test prompt
@@ -54,7 +54,9 @@ class TextEnv(Copied, VectorEnv[Any, Any, Any]):
     of the last turn, the turns before it give 0.
 
     Finished lanes go on with a new task in the same step; `set_autoreset_mode` chooses another
-    mode of Gymnasium's. A lane that was never seeded has the same tasks in every process.
+    mode of Gymnasium's. With `reward` "random" loops train on a fair coin in place of the reward, a
+    control for what verdicts teach; `verify`, `step` and evaluations stay the verifier's.
+    A lane that was never seeded has the same tasks in every process.
     `render` with `render_mode` "ansi" gives the conversations; there are no pictures.
     """
 
@@ -63,12 +65,16 @@ class TextEnv(Copied, VectorEnv[Any, Any, Any]):
     max_tokens: int = 256  # what a completion may take by default
     chat: bool = False  # whether the prompt is put into the model's chat template, if it has one
 
-    def __init__(self, num_envs: int = 1, turns: Count = 1, split: str = "train") -> None:
+    def __init__(
+        self, num_envs: int = 1, turns: Count = 1, split: str = "train", reward: str = "verdict"
+    ) -> None:
         if turns < 1:
             raise PgbenchError(f"turns must be at least 1, not {turns}")
         if split not in SPLITS:
             raise PgbenchError(f"split takes train or test, not '{split}'")
-        self.num_envs, self.turns, self.split = num_envs, turns, split
+        if reward not in REWARDS:
+            raise PgbenchError(f"reward takes {' or '.join(REWARDS)}, not '{reward}'")
+        self.num_envs, self.turns, self.split, self.reward = num_envs, turns, split, reward
         if num_envs < 1:
             raise PgbenchError(f"num_envs must be at least 1, not {num_envs}")
         self.metadata = {

@@ -7,6 +7,8 @@ import pytest
 
 from pgbench.boards.markdown import to_markdown
 from pgbench.boards.model import build_model, content_digest, results_digest
+from pgbench.errors import PgbenchError
+from pgbench.records.rules import obey
 from pgbench.records.suite import read_suite
 from pgbench.settings.config import canonical
 
@@ -272,3 +274,41 @@ def test_a_track_tells_what_its_seeds_find(whole, suite):
     assert one["deviation"] == pytest.approx((1 / 0.6931) ** 0.5, rel=1e-3)
     assert one["pair"] == pytest.approx(3.071 * one["deviation"], rel=1e-3)
     assert track(build_model("b", whole[:2], suite))["power"]["tables"]["toy-v0"] is None
+
+
+def test_a_random_reward_control_is_a_row_of_the_suite(whole, suite_file, make_record):
+    """The suite names it as an entry, its runs stand with the others, and are nobody else's."""
+    path = suite_file()
+    declared = '{ algo = "ppo", label = "ppo, fast"'
+    control = '{ algo = "ppo", label = "control", set = { "env.reward" = "random" } },\n    '
+    path.write_text(path.read_text().replace(declared, control + declared))
+    suite = read_suite(path)
+    records = list(whole)
+    for env, kwargs in ENVS.items():
+        changes = {f"{at}": {**kwargs, "reward": "random"}
+                   for at in ("environment.kwargs", "identity.env_kwargs")}  # fmt: skip
+        for seed in range(3):
+            texts = {**changes, "identity.family": "text"}
+            records.append(make_record("ppo", seed, (-9.0, -9.0), env, changes=texts))
+    for record in records:
+        obey(record, suite, "here")
+    model = build_model("toy-v1", records, suite)
+    assert {r["key"] for r in track(model)["rows"]} == {"ppo", "ppo, fast", "control"}
+    assert not track(model)["apart"]
+    assert [s["score"] for s in row(model, "control", "toy-v0")["scores"]] == [-9.0] * 3
+    without = build_model("toy-v1", records, read_suite(suite_file()))
+    assert "ppo (random reward)" in {r["key"] for r in track(without)["rows"]}
+    # Of another family `reward` is a keyword like any other.
+    with pytest.raises(PgbenchError, match="kwargs are not"):
+        obey(make_record("ppo", 0, env="toy-v0", changes=changes), suite, "here")
+
+
+def test_floors_are_shown_beside_records_of_their_fingerprint(whole, suite):
+    floor = {"score": 0.5, "low": 0.25, "high": 0.75}
+    panel = {"golden": "g", "metric": "return", "episodes": 8, "floors": {"zero": floor}}
+    plain = build_model("toy-v1", whole, suite)
+    shown = build_model("toy-v1", whole, suite, panels={"toy-v0": panel})
+    other = build_model("toy-v1", whole, suite, panels={"toy-v0": {**panel, "golden": "h"}})
+    assert canonical(other) == canonical(plain) != canonical(shown)
+    line = "Floors (return of 8 held-out episodes): zero action 0.5 [0.25, 0.75]."
+    assert line in to_markdown(shown) and "Floors (" not in to_markdown(plain)

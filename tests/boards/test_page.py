@@ -345,6 +345,18 @@ def test_an_axis_zooms_to_the_data():
     assert (lambda a: (a.low, a.high))(Axis.zoomed([], [0.0])) == (0.0, 1.0)
 
 
+def test_one_far_row_in_six_does_not_squash_the_others():
+    rows = [(1.0, 2.0 + i / 10) for i in range(5)]
+    axis = Axis.of_rows([*rows, (90.0, 100.0)], [0.0], width=114)
+    assert (axis.low, axis.high) == (0.0, 2.4)
+    assert axis.x(100.0) == 107.0 and axis.x(-5.0) == 7.0
+    assert axis.outside(100.0) == "M111 9v8l6 -4z" and axis.outside(-5.0) == "M3 9v8l-6 -4z"
+    assert axis.outside(2.4) == ""
+    assert Axis.of_rows([*rows[:4], (90.0, 100.0)], []).high == 100.0  # one of five counts
+    assert Axis.of_rows([*rows, (2.0, 3.7)], []).high == 3.7  # not far enough
+    assert Axis.of_rows([(None, None)], []).high == 1.0
+
+
 def test_marks_outside_the_axis_are_named_at_its_ends():
     axis = Axis(4.0, 6.0, 114)
     environment = {"reference": 10.0, "floor": 0.0, "ceiling": 5.0}

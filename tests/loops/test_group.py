@@ -10,11 +10,13 @@ from token_groups import batch
 import pgbench
 from pgbench.errors import Breach, Diverged, PgbenchError
 from pgbench.lm.engines import EngineError
-from pgbench.lm.rollout import retried
+from pgbench.lm.evaluation import counts
+from pgbench.lm.rollout import coined, retried
 from pgbench.loops import group as group_loop
 from pgbench.loops.group import describe, joined, some_prompts
 from pgbench.runs.plan import Protocol, make_plan
 from pgbench.runs.runner import Interrupted, Run, build
+from pgbench.support.seeding import eval_seeds
 from pgbench.worlds.tasks import Message
 
 QUICK = {
@@ -284,3 +286,57 @@ def test_two_steps_on_a_device(tmp_path):
         runs=tmp_path,
     )  # fmt: skip
     assert result.record["status"] == "finished"
+
+
+def test_random_rewards_are_a_fair_coin_whatever_is_right():
+    """What an algorithm gets has nothing of the verifier; what is logged of accuracy has."""
+    rewards, right = [], []
+    for seed in range(40):
+        given = coined(batch([[1, 0, 1, 1]] * 25), seed)
+        assert bool((given.correct.float() == given.reward).all())
+        assert bool((given.parts == given.reward[:, None]).all())
+        rewards.append(given.reward)
+        right.append(batch([[1, 0, 1, 1]] * 25).correct.float())
+    coin, honest = torch.cat(rewards), torch.cat(right)
+    assert set(coin.tolist()) == {0.0, 1.0}
+    # 4,000 coins: a deviation of 0.04 is five standard ones.
+    assert coin[honest == 1].mean() == pytest.approx(0.5, abs=0.05)
+    assert coin[honest == 0].mean() == pytest.approx(0.5, abs=0.08)
+    assert torch.equal(coined(batch([[1, 0]]), 3).reward, coined(batch([[0, 1]]), 3).reward)
+
+
+def test_the_control_resumes_to_the_same_bits_and_is_judged_honestly(tmp_path):
+    control = {"env.reward": "random"}
+    whole = Run(plan(budget=4, **control), tmp_path / "whole").go()
+    work = Run(plan(budget=4, **control), tmp_path / "part", save_every=0)
+    work.progress.update = lambda steps, *rest: work._stop() if steps == 2 else None
+    with pytest.raises(Interrupted):
+        work.go()
+    again = Run(plan(budget=4, **control), tmp_path / "part").go()
+    honest = Run(plan(budget=4), tmp_path / "honest").go()
+    assert again["result"]["checksum"] == whole["result"]["checksum"]
+    assert honest["result"]["checksum"] != whole["result"]["checksum"]
+    assert whole["environment"]["kwargs"] == whole["identity"]["env_kwargs"] == {"reward": "random"}
+    assert honest["environment"]["kwargs"] == {}
+    assert honest["environment"]["golden"] == whole["environment"]["golden"]
+    # The score is the verifier's: so it is with the reward that was not trained on.
+    loaded = pgbench.load(next((tmp_path / "whole").rglob("run.json")).parent)
+    seeds = eval_seeds("math-nano-v0", 8)
+    assert counts(loaded.policy, loaded.env, seeds, {}, 4)[0] == [
+        round(4 * score) for score in whole["result"]["final"]
+    ]
+
+
+@pytest.mark.parametrize("algo", ["remax", "dapo", "bnpo"])
+def test_the_control_logs_coins_as_reward_and_verdicts_as_accuracy(algo):
+    more = {"max_rounds": 3} if algo == "dapo" else {}
+    _, env, loop = build(plan(algo, budget=6, **{"env.reward": "random"}, **more))
+    logged = [loop.collect()[1] for _ in range(2)]
+    assert all(float(metrics["pass@1"]) < 0.4 for metrics in logged)  # of a weak model
+    assert all(0.25 <= float(metrics["reward"]) <= 0.75 for metrics in logged)
+    env.close()
+
+
+def test_rewards_are_the_verifiers_or_random():
+    with pytest.raises(PgbenchError, match="reward takes verdict or random, not 'coin'"):
+        build(plan(**{"env.reward": "coin"}))

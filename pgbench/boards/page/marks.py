@@ -79,13 +79,47 @@ class Axis:
                 axis = cls(low, high, width)
         return axis
 
+    @classmethod
+    def of_rows(
+        cls,
+        rows: Sequence[Sequence[float | None]],
+        marks: Sequence[float],
+        width: int = WIDTH,
+    ) -> Axis:
+        """`zoomed` over the values of rows, the last of each its mean, without far rows.
+
+        Far rows, one in six at most, are those that would double the axis or more.
+        """
+        known = [row for row in rows if row and row[-1] is not None]
+        middle = sorted(row[-1] or 0.0 for row in known)[len(known) // 2] if known else 0.0
+        kept = sorted(known, key=lambda row: abs((row[-1] or 0.0) - middle))
+
+        def span(some: Sequence[Sequence[float | None]]) -> float:
+            values = [value for row in some for value in row if value is not None]
+            return max(values) - min(values)
+
+        for count in range(len(known) // 6, 0, -1):
+            end = len(known) - count
+            if 2 * span(kept[:end]) < span(kept[: end + 1]):
+                kept = kept[:end]
+                break
+        return cls.zoomed([value for row in kept for value in row], marks, width)
+
+    def outside(self, value: float) -> str:
+        """An arrow at the end of the axis where the value lies beyond it; empty if it does not."""
+        if self.low <= value <= self.high:
+            return ""
+        edge, tip = (self.width - 3, 6) if value > self.high else (3, -6)
+        return f"M{edge} {HEIGHT // 2 - 4}v8l{tip} -4z"
+
     def inside(self, values: Iterable[float]) -> list[float]:
         """Those of the values that are on the axis."""
         return [value for value in values if self.low <= value <= self.high]
 
     def x(self, value: float) -> float:
-        """Pixel of a value."""
-        return PAD + (self.width - 2 * PAD) * (value - self.low) / (self.high - self.low)
+        """Pixel of a value; the end of the axis for one beyond it."""
+        share = min(max((value - self.low) / (self.high - self.low), 0.0), 1.0)
+        return PAD + (self.width - 2 * PAD) * share
 
 
 def marks_of(environment: Mapping[str, Any]) -> dict[str, float]:
@@ -143,7 +177,9 @@ def whisker(axis: Axis, measured: Triple, index: int, lines: Sequence[float]) ->
     parts = [_line(axis.x(at), "anchor") for at in axis.inside(lines)]
     if low is not None and high is not None:
         parts.append(_band(axis, low, high))
-    if value is not None:
+    if value is not None and (arrow := axis.outside(value)):
+        parts.append(element("path", class_="value", d=arrow))
+    elif value is not None:
         parts.append(element("circle", class_="value", cx=axis.x(value), cy=middle, r=4))
     return element(
         "svg", *parts, class_=f"strip {series(index)}", width=axis.width, height=HEIGHT,
@@ -160,7 +196,9 @@ def strip(
     parts = [_line(axis.x(at), "anchor") for at in axis.inside(lines)]
     if low is not None and high is not None:
         parts.append(_band(axis, low, high))
-    if value is not None:
+    if value is not None and (arrow := axis.outside(value)):
+        parts.append(element("path", class_="value", d=arrow))
+    elif value is not None:
         parts.append(_line(axis.x(value), "centre"))
     scored = [run for run in row["scores"] if run["score"] is not None]
     lanes = [-100.0] * 3  # the last dot of each lane, so that dots stay apart

@@ -56,8 +56,10 @@ class Column:
 def aggregate_table(track: Mapping[str, Any], view: View) -> Html:
     """All environments of a track together, one line a row of the board."""
     rows = track["rows"]
-    values = [v for row in rows for v in triple(row, "iqm")]
-    axis = Axis.zoomed(values, (0.0, 1.0), AGGREGATE_WIDTH)
+    values = [triple(row, "iqm") for row in rows]
+    axis = Axis.of_rows(
+        [(low, high, iqm) for iqm, low, high in values], (0.0, 1.0), AGGREGATE_WIDTH
+    )
     ends = anchors(axis, {"ref.": 1.0, "floor": 0.0})
 
     def iqm(row: Row) -> Html:
@@ -136,8 +138,11 @@ def task_table(
     digits = score_digits(rows)
     marks = marks_of(environment)
     lines = list(marks.values())
-    values = [value for row in rows for value in (*triple(row, "mean"), row["min"], row["max"])]
-    axis = Axis.zoomed([*values, *(run["score"] for row in rows for run in row["scores"])], lines)
+    values = [
+        (*triple(row, "mean")[1:], *(run["score"] for run in row["scores"]), row["mean"][0])
+        for row in rows
+    ]
+    axis = Axis.of_rows(values, lines)
     better = "asc" if environment["metric"]["direction"] == "min" else "desc"
 
     def seeds(row: Row) -> Html:

@@ -81,10 +81,16 @@ def paragraph(model: Mapping[str, Any], a: str, b: str) -> str:
                 f"{key} has {counts['started']} of {counts['expected']} runs; finish them first"
             )
     pair = next((p for p in track["pairs"] if {p["a"], p["b"]} == {a, b}), None)
+    count = len(track["environments"])
+    head = (
+        f"{model['board']}, {track['title'][0].lower()}{track['title'][1:]}, {count} "
+        f"environment{'s' * (count != 1)}, {track['seeds']} seeds each. "
+    )
+    tail = [_one(env, track["tasks"][env["id"]], a, b) for env in track["environments"]]
+    tail += ["", f"Results sha256:{model['digest']['results']}."]
     if pair is None:
-        raise PgbenchError(
-            f"{a} and {b} have {track['seeds']} seeds each; a comparison needs three or more"
-        )
+        said = f"{head}Verdict: inconclusive: to tell {a} and {b} apart takes three seeds or more."
+        return "\n".join([said, "", *tail])
     turned = pair["a"] != a
     difference, low, high = _turn(pair["difference"], turned, 0.0)
     chance, least, most = _turn(pair["probability"], turned, 1.0)
@@ -100,19 +106,14 @@ def paragraph(model: Mapping[str, Any], a: str, b: str) -> str:
                 f"{two_digits(found['pair'])} or more"
             )
     p = "unknown" if pair["p"] is None else f"{pair['p']:.2g}"
-    count = len(track["environments"])
-    environments = f"{count} environment{'s' * (count != 1)}"
     lines = [
-        f"{model['board']}, {track['title'][0].lower()}{track['title'][1:]}, {environments}, "
-        f"{track['seeds']} seeds each. The mean normalised score of {a} less that of "
-        f"{b} is {difference:+.3f} ({_interval(low, high, '+.3f', '95% interval ', ', ')}Welch's "
-        f"test p = {p}). A run of {a} beats a run of {b} with probability {chance:.2f}"
+        f"{head}The mean normalised score of {a} less that of {b} is {difference:+.3f} "
+        f"({_interval(low, high, '+.3f', '95% interval ', ', ')}Welch's test p = {p}). A run of "
+        f"{a} beats a run of {b} with probability {chance:.2f}"
         f"{_interval(least, most, '.2f', ' ')}. Verdict: {verdict}.",
         "",
     ]
-    lines += [_one(env, track["tasks"][env["id"]], a, b) for env in track["environments"]]
-    lines += ["", f"Results sha256:{model['digest']['results']}."]
-    return "\n".join(lines)
+    return "\n".join([*lines, *tail])
 
 
 def _interval(low: float, high: float, form: str, before: str = "", after: str = "") -> str:

@@ -344,7 +344,7 @@ def test_command_line(claims_file, add_runs, cli):
     assert len(claim["checks"][0]["results"]) == 64
     code, out, err = cli("claims", "--root", root, "--check")
     assert code == 0
-    assert "[1.5, 10.5]" in out and "2.40 [" in out
+    assert "[1.5, 10.5]" in out and "[0.38, 5.50]" in out
     code, out, err = cli("claims", "pop", "--root", root)
     assert code == 2 and "unknown algorithm 'pop'; did you mean ppo?" in err
     assert err.count("\n") == 1

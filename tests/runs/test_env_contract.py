@@ -69,9 +69,7 @@ def test_environments_of_gymnasium_keep_it_too(name, tmp_path):
 
 def test_vectors_of_rewards_are_not_scored(tmp_path):
     pytest.importorskip("mo_gymnasium")
-    assert "an episode has no score" in NAMED["judged"](
-        World("mo:deep-sea-treasure-v0", tmp_path)
-    )
+    assert "an episode has no score" in NAMED["judged"](World("mo:deep-sea-treasure-v0", tmp_path))
 
 
 def without(*names):

@@ -24,6 +24,7 @@ KNOWN_TO_WORK: dict[str, tuple[str, str | None]] = {
     "gymnasium": ("1.2", "2"),
     "mujoco": ("3.17", "4"),
     "tensorboard": ("2.17", None),
+    "msgspec": ("0.20", None),
     "typer": ("0.15", None),
     "rich": ("13", None),
 }

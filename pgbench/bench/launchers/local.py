@@ -57,8 +57,9 @@ class LocalHandle:
 
     def stop(self) -> None:
         """See `Handle`."""
-        self.asked = True
-        self.process.terminate()
+        if not self.asked:  # a second request would mean: at once
+            self.asked = True
+            self.process.terminate()
 
     def kill(self) -> None:
         """See `Handle`; its children, which are in its session, end with it."""

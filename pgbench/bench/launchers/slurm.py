@@ -135,7 +135,8 @@ class SlurmHandle:
         if self.poll() is not None:
             return
         if self.launcher.cluster == "local":
-            for process in _with_descendants(int(self.job.job_id)):
+            # The job before its guard, whose death would ask it to stop.
+            for process in reversed(_with_descendants(int(self.job.job_id))):
                 with contextlib.suppress(ProcessLookupError):  # it ended just now
                     os.kill(process, signal.SIGKILL)
         else:

@@ -7,7 +7,6 @@ What needs none of these is in `pgbench.records.evidence`. Each check gives a `F
 from __future__ import annotations
 
 import functools
-import subprocess
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pgbench.catalogue.registry import ALGOS, ENVS, find_loop, has_scheme, resolve
-from pgbench.errors import ROOT, PgbenchError
+from pgbench.errors import PgbenchError
 from pgbench.records.evidence import agree, builtin, moment, same_times, twins
 from pgbench.records.record import Entry
 from pgbench.runs import origins, provenance
@@ -228,20 +227,8 @@ def _times(record: Record, now: datetime) -> Iterator[str]:
 @functools.cache
 def commit_facts(commit: str) -> tuple[datetime, str] | None:
     """When a commit was made (UTC), and pgbench's version there; None if git does not know it."""
-
-    def ask(*words: str) -> str | None:
-        try:
-            done = subprocess.run(
-                ["git", "-C", str(ROOT), *words], capture_output=True, text=True, timeout=10
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    if not (ROOT / ".git").exists():
-        return None
-    stamp = ask("show", "-s", "--format=%ct", f"{commit}^{{commit}}")
-    project = ask("show", f"{commit}:pyproject.toml")
+    stamp = provenance.ask_git("show", "-s", "--format=%ct", f"{commit}^{{commit}}")
+    project = provenance.ask_git("show", f"{commit}:pyproject.toml")
     if not stamp or project is None:
         return None
     try:

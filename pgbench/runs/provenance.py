@@ -38,23 +38,27 @@ def lock() -> str:
     return hashlib.sha256("\n".join(sorted(found)).encode()).hexdigest()
 
 
+def ask_git(*words: str) -> str | None:
+    """What git says of this package's checkout; None where it is none, or git fails."""
+    if not (ROOT / ".git").exists():
+        return None
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(ROOT), *words], capture_output=True, text=True, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
 def git() -> dict[str, Any]:
     """Commit of this package's checkout and whether it has local changes; None where not in git."""
-
-    def ask(*words: str) -> str | None:
-        try:
-            done = subprocess.run(
-                ["git", "-C", str(ROOT), *words], capture_output=True, text=True, timeout=10
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    if not (ROOT / ".git").exists():
-        return {"commit": None, "dirty": None}
     # Records are data, not code: adding some does not make the code another.
-    status = ask("status", "--porcelain", "--untracked-files=no", "--", ".", ":!leaderboards")
-    return {"commit": ask("rev-parse", "HEAD"), "dirty": None if status is None else bool(status)}
+    status = ask_git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!leaderboards")
+    return {
+        "commit": ask_git("rev-parse", "HEAD"),
+        "dirty": None if status is None else bool(status),
+    }
 
 
 def machine() -> dict[str, Any]:

@@ -36,6 +36,13 @@ SAVE_AT_MOST = 0.02  # share of the run's time that checkpoints may take
 SAVE_AT_LEAST_S = 10.0  # but not more often than this
 
 
+def due_to_save(every: float | None, cost: float, saved_at: float) -> bool:
+    """Whether a checkpoint is due: every so many seconds, or as often as its cost (s) allows."""
+    if every is None:
+        every = max(SAVE_AT_LEAST_S, cost / SAVE_AT_MOST)
+    return time.monotonic() - saved_at >= every
+
+
 class Interrupted(Exception):
     """The user asked to stop; the run was saved and continues with the same command."""
 
@@ -221,10 +228,7 @@ class Run:
         self.evaluate_if_due()
         if self.stop:
             raise Interrupted
-        every = self.save_every
-        if every is None:
-            every = max(SAVE_AT_LEAST_S, self.save_cost / SAVE_AT_MOST)
-        if time.monotonic() - self.saved_at >= every:
+        if due_to_save(self.save_every, self.save_cost, self.saved_at):
             self._save()
 
     def note(self, phase: Phase) -> None:

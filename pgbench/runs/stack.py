@@ -27,7 +27,7 @@ from pgbench.loops.stack import Share, Stack, stack_of
 from pgbench.records.record import read_run
 from pgbench.runs.plan import Plan, load_loop
 from pgbench.runs.progress import Progress
-from pgbench.runs.runner import SAVE_AT_LEAST_S, SAVE_AT_MOST, Interrupted, Run
+from pgbench.runs.runner import Interrupted, Run, due_to_save
 from pgbench.runs.trackers import DEFAULT
 from pgbench.support.files import load_tensors, only_process, save_tensors, whole
 from pgbench.support.seeding import train_seed
@@ -199,10 +199,7 @@ class StackedRuns:
         self._evaluate()
         if self.stop:
             raise Interrupted
-        every = self.save_every
-        if every is None:
-            every = max(SAVE_AT_LEAST_S, self.save_cost / SAVE_AT_MOST)
-        if time.monotonic() - self.saved_at >= every:
+        if due_to_save(self.save_every, self.save_cost, self.saved_at):
             self._save()
 
     def _evaluate(self) -> None:
